@@ -1,0 +1,43 @@
+# Options and flags that hold for every target.
+option(REELM_BUILD_TESTS "build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(REELM_BUILD_BENCH "build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(REELM_WERROR "warnings are errors" ${PROJECT_IS_TOP_LEVEL})
+set(REELM_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize= takes them (address,undefined)")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+# No -march=native and no fast-math: only the instruction-set folders of kernels/ get -m flags.
+# -ffp-contract=off: a*b+c is fused only where a kernel says so, so that results do not depend on the
+# compiler's mood.
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off)
+if(REELM_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(REELM_SANITIZE)
+  add_compile_options(-fsanitize=${REELM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${REELM_SANITIZE})
+endif()
+
+# reelm_layer(NAME SOURCES a.cc ... DEPENDS reelm_core ... LIBRARIES fmt::fmt ...): one folder's
+# object library. DEPENDS are layers it may include; LIBRARIES come from outside.
+function(reelm_layer name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
+  add_library(${name} OBJECT ${ARG_SOURCES})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PUBLIC ${ARG_DEPENDS} PRIVATE ${ARG_LIBRARIES})
+  set_property(GLOBAL APPEND PROPERTY REELM_LAYERS ${name})
+  set_property(GLOBAL APPEND PROPERTY REELM_LIBRARIES ${ARG_LIBRARIES})
+endfunction()

@@ -1,0 +1,37 @@
+#include "core/error.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace reelm {
+
+const char* error_code_name(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+      return "invalid argument";
+    case ErrorCode::kNotFound:
+      return "not found";
+    case ErrorCode::kIo:
+      return "input/output error";
+    case ErrorCode::kFormat:
+      return "malformed data";
+    case ErrorCode::kUnsupported:
+      return "unsupported";
+    case ErrorCode::kLimit:
+      return "limit exceeded";
+    case ErrorCode::kOutOfMemory:
+      return "out of memory";
+    case ErrorCode::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+namespace internal {
+void check_failed(const char* file, int line, const char* condition) noexcept {
+  std::fprintf(stderr, "reelm: bug: %s:%d: check failed: %s\n", file, line, condition);
+  std::abort();
+}
+}  // namespace internal
+
+}  // namespace reelm

@@ -1,0 +1,43 @@
+// The one exception type of the library, and the check for bugs.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace reelm {
+
+/// Why an operation could not be done. Programs map these to exit codes; messages carry the detail.
+enum class ErrorCode {
+  kInvalidArgument,  ///< an option or a call is wrong: the caller can mend it
+  kNotFound,         ///< a file, tensor or stream that must be there is not
+  kIo,               ///< the operating system refused a read, a write or a map
+  kFormat,           ///< bytes that are not what they claim to be
+  kUnsupported,      ///< well formed, but nothing reelm can do
+  kLimit,            ///< larger than a limit of `Limits` allows; the message names the limit
+  kOutOfMemory,      ///< an allocation was refused
+  kCancelled,        ///< the caller's cancel flag or deadline ended the work
+};
+
+/// "invalid argument", "not found", ... for logs.
+const char* error_code_name(ErrorCode code) noexcept;
+
+/// Every input-dependent failure is thrown as this. `what()` is one line that names the thing
+/// (file, tensor, stream, option), what was found and what was expected.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  ErrorCode code() const noexcept { return code_; }
+
+ private:
+  ErrorCode code_;
+};
+
+namespace internal {
+[[noreturn]] void check_failed(const char* file, int line, const char* condition) noexcept;
+}
+
+}  // namespace reelm
+
+/// A bug in reelm itself, never something an input can cause: prints the condition and aborts.
+#define REELM_CHECK(condition) \
+  ((condition) ? (void)0 : ::reelm::internal::check_failed(__FILE__, __LINE__, #condition))

@@ -1,0 +1,154 @@
+#include "core/json.h"
+
+#include <cmath>
+
+#include "core/mapped_file.h"
+#include "core/throw.h"
+
+namespace reelm {
+
+namespace {
+
+/// One pass over the text before the parser, which recurses: the nesting must be known first.
+void check_depth(std::string_view text, const std::string& source, const Limits& limits) {
+  std::int64_t depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') {
+        ++i;
+      } else if (c == '"') {
+        in_string = false;
+      }
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      if (++depth > limits.json_depth) {
+        throw_error(ErrorCode::kLimit, "{}: JSON nested deeper than the limit json-depth ({})",
+                    source, limits.json_depth);
+      }
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+}
+
+const Json& member(const Json& object, std::string_view key, const std::string& where) {
+  if (!object.is_object()) {
+    throw_error(ErrorCode::kFormat, "{}: expected an object, found {}", where, object.type_name());
+  }
+  const auto it = object.find(key);
+  if (it == object.end()) {
+    throw_error(ErrorCode::kFormat, "{}: '{}' is missing", where, key);
+  }
+  return *it;
+}
+
+/// Whether the key is there with a value other than null.
+bool present(const Json& object, std::string_view key) {
+  if (!object.is_object()) return false;
+  const auto it = object.find(key);
+  return it != object.end() && !it->is_null();
+}
+
+std::string excerpt(const Json& value) {
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& source, const Limits& limits) {
+  if (static_cast<std::int64_t>(text.size()) > limits.json_bytes) {
+    throw_error(ErrorCode::kLimit, "{}: {} bytes of JSON, over the limit json-bytes ({})", source,
+                text.size(), limits.json_bytes);
+  }
+  check_depth(text, source, limits);
+  try {
+    return Json::parse(text.begin(), text.end());
+  } catch (const Json::exception& e) {
+    std::string reason = e.what();
+    for (char& c : reason) {
+      if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+    }
+    if (reason.size() > 200) reason = reason.substr(0, 197) + "...";
+    throw_error(ErrorCode::kFormat, "{}: not valid JSON: {}", source, reason);
+  }
+}
+
+Json read_json_file(const std::filesystem::path& path, const Limits& limits) {
+  const MappedFile file(path);
+  const auto bytes = file.bytes();
+  if (bytes.empty()) {
+    throw_error(ErrorCode::kFormat, "{}: is empty, expected a JSON document", path.string());
+  }
+  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string(),
+                    limits);
+}
+
+std::int64_t json_int(const Json& object, std::string_view key, const std::string& where,
+                      std::int64_t min, std::int64_t max) {
+  const Json& value = member(object, key, where);
+  // Whole numbers written as 2.0 are common in generated configs.
+  const bool whole =
+      value.is_number_integer() || (value.is_number_float() && std::isfinite(value.get<double>()) &&
+                                    std::trunc(value.get<double>()) == value.get<double>() &&
+                                    std::abs(value.get<double>()) < 9.0e15);
+  if (!whole || (value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX)) {
+    throw_error(ErrorCode::kFormat, "{}: '{}' is {}, expected an integer", where, key,
+                excerpt(value));
+  }
+  const std::int64_t n = value.get<std::int64_t>();
+  if (n < min || n > max) {
+    throw_error(ErrorCode::kFormat, "{}: '{}' is {}, expected {} to {}", where, key, n, min, max);
+  }
+  return n;
+}
+
+std::int64_t json_int_or(const Json& object, std::string_view key, const std::string& where,
+                         std::int64_t min, std::int64_t max, std::int64_t otherwise) {
+  return present(object, key) ? json_int(object, key, where, min, max) : otherwise;
+}
+
+double json_number(const Json& object, std::string_view key, const std::string& where) {
+  const Json& value = member(object, key, where);
+  if (!value.is_number() || !std::isfinite(value.get<double>())) {
+    throw_error(ErrorCode::kFormat, "{}: '{}' is {}, expected a number", where, key,
+                excerpt(value));
+  }
+  return value.get<double>();
+}
+
+double json_number_or(const Json& object, std::string_view key, const std::string& where,
+                      double otherwise) {
+  return present(object, key) ? json_number(object, key, where) : otherwise;
+}
+
+bool json_bool_or(const Json& object, std::string_view key, const std::string& where,
+                  bool otherwise) {
+  if (!present(object, key)) return otherwise;
+  const Json& value = member(object, key, where);
+  if (!value.is_boolean()) {
+    throw_error(ErrorCode::kFormat, "{}: '{}' is {}, expected true or false", where, key,
+                excerpt(value));
+  }
+  return value.get<bool>();
+}
+
+std::string json_string(const Json& object, std::string_view key, const std::string& where) {
+  const Json& value = member(object, key, where);
+  if (!value.is_string()) {
+    throw_error(ErrorCode::kFormat, "{}: '{}' is {}, expected a string", where, key,
+                excerpt(value));
+  }
+  return value.get<std::string>();
+}
+
+std::string json_string_or(const Json& object, std::string_view key, const std::string& where,
+                           const std::string& otherwise) {
+  return present(object, key) ? json_string(object, key, where) : otherwise;
+}
+
+}  // namespace reelm

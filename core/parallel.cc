@@ -1,0 +1,42 @@
+#include "core/parallel.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+namespace reelm {
+
+namespace {
+int g_threads = 0;  // 0: OpenMP's default (OMP_NUM_THREADS or the cores of the affinity mask)
+}
+
+int num_threads() noexcept { return g_threads > 0 ? g_threads : omp_get_max_threads(); }
+
+void set_num_threads(int n) noexcept {
+  g_threads = std::max(n, 0);
+  // oneDNN sizes its teams by OpenMP's own setting.
+  omp_set_num_threads(n > 0 ? n : omp_get_num_procs());
+}
+
+namespace internal {
+void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) {
+  if (n <= 0) return;
+  const std::int64_t pieces = std::min<std::int64_t>(
+      num_threads(), (n + std::max<std::int64_t>(grain, 1) - 1) / std::max<std::int64_t>(grain, 1));
+  if (pieces <= 1 || omp_in_parallel()) {
+    body(context, 0, n);
+    return;
+  }
+#pragma omp parallel num_threads(static_cast <int>(pieces))
+  {
+    // The runtime may grant fewer threads than asked for.
+    const std::int64_t team = omp_get_num_threads();
+    const std::int64_t index = omp_get_thread_num();
+    const std::int64_t begin = n * index / team;
+    const std::int64_t end = n * (index + 1) / team;
+    if (begin < end) body(context, begin, end);
+  }
+}
+}  // namespace internal
+
+}  // namespace reelm

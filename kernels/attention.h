@@ -1,0 +1,30 @@
+// Softmax attention that never forms a score matrix: tiles for prompts, one pass for a decode step.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "../core/dtype.h"
+#include "../core/tensor_view.h"
+
+namespace reelm::kernels {
+
+/// q, out [n_q, heads, head_dim]; k, v [n_k, kv_heads, head_dim]; any strides for the first two,
+/// the last dense. heads is a multiple of kv_heads; head h reads kv head h / (heads / kv_heads).
+/// Row i of q attends to k rows 0 .. n_k - n_q + i when `causal` (the queries are the last n_q
+/// positions), else to all. Softmax in f32. Memory O(tile), never [n_q, n_k].
+/// out may not overlap the inputs.
+void attention(TensorView<const float> q, TensorView<const float> k, TensorView<const float> v,
+               TensorView<float> out, float scale, bool causal);
+/// The same over keys and values kept in bf16 (the KV cache of --dtype bf16); q is not rounded.
+void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView<const bf16_t> v,
+               TensorView<float> out, float scale, bool causal);
+
+/// Independent sequences laid end to end: sequence s is rows cu_seqlens[s] .. cu_seqlens[s+1] of q,
+/// k, v and out. cu_seqlens starts at 0, never falls, and ends at n_q = n_k. Not causal. Source:
+/// the cu_seqlens slices of VisionAttention in transformers.
+void attention_varlen(TensorView<const float> q, TensorView<const float> k,
+                      TensorView<const float> v, TensorView<float> out,
+                      std::span<const std::int64_t> cu_seqlens, float scale);
+
+}  // namespace reelm::kernels
