@@ -1,0 +1,50 @@
+// Still images: PNG, JPEG and WebP to RGB8, as Pillow decodes them and qwen-vl-utils' to_rgb
+// converts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "../core/aligned_buffer.h"
+#include "../core/limits.h"
+#include "sampling.h"
+
+namespace reelm::preprocess {
+
+enum class ImageFormat { kPng, kJpeg, kWebp };
+
+/// "png", "jpeg", "webp".
+const char* image_format_name(ImageFormat format) noexcept;
+
+/// From the first bytes (12 are enough); nothing when they are no such image.
+std::optional<ImageFormat> detect_image(std::span<const std::byte> head) noexcept;
+
+/// What the header says.
+struct ImageHeader {
+  ImageFormat format = ImageFormat::kPng;
+  Size size;
+  std::string mode;  ///< Pillow's mode: "RGB", "RGBA", "L", "LA", "P", "1", "I;16", "CMYK", ...
+  int bit_depth = 8;
+};
+
+/// Throws Error: kFormat (broken), kLimit (frame_pixels), kUnsupported.
+ImageHeader read_image_header(std::span<const std::byte> bytes, const std::string& name,
+                              const Limits& limits = {});
+
+/// Decoded RGB, [height, width, 3], dense.
+struct RgbImage {
+  Size size;
+  AlignedBuffer<std::uint8_t> pixels;
+};
+
+/// Decodes a whole image. RGBA (also in WebP) is composited on white, as to_rgb does; everything
+/// else is converted as PIL.Image.convert("RGB"). EXIF orientation is not applied: the references
+/// do not. The first frame of an animated WebP. Size is checked before anything is allocated.
+/// Throws as read_image_header, and kFormat for a truncated image.
+RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
+                      const Limits& limits = {});
+
+}  // namespace reelm::preprocess
