@@ -1,28 +1,8 @@
 # Every library from outside, found once. tools/install_deps.sh installs the Debian packages.
-find_package(PkgConfig REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
-find_package(fmt REQUIRED)
+include(ReelmLinkDependencies)  # what ends up in a program; the others below are needed to build only
+
 find_package(nlohmann_json REQUIRED)
-find_package(ICU REQUIRED COMPONENTS uc i18n)
-# Not find_package(dnnl): Debian's config asks for OpenCL's headers, which nothing here needs.
-find_library(DNNL_LIBRARY dnnl REQUIRED)
-find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp REQUIRED)
-add_library(reelm_dnnl INTERFACE IMPORTED)
-target_link_libraries(reelm_dnnl INTERFACE ${DNNL_LIBRARY})
-target_include_directories(reelm_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
 find_package(Eigen3 REQUIRED NO_MODULE)
-pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libavutil libswscale)
-pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
-find_package(JPEG REQUIRED)
-find_package(PNG REQUIRED)
-pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp)
-# Not find_package(OpenCV): its config comes only with all of OpenCV (1 GB); drawing takes two modules.
-find_library(OPENCV_CORE_LIBRARY opencv_core REQUIRED)
-find_library(OPENCV_IMGPROC_LIBRARY opencv_imgproc REQUIRED)
-find_path(OPENCV_INCLUDE_DIR opencv2/imgproc.hpp PATH_SUFFIXES opencv4 REQUIRED)
-add_library(reelm_opencv INTERFACE IMPORTED)
-target_link_libraries(reelm_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY})
-target_include_directories(reelm_opencv SYSTEM INTERFACE ${OPENCV_INCLUDE_DIR})
 find_package(CLI11 REQUIRED)
 if(REELM_BUILD_TESTS)
   find_package(GTest REQUIRED)

@@ -1,4 +1,4 @@
-# Options and flags that hold for every target.
+# Options and flags that hold for every target, and the function that makes a layer.
 option(REELM_BUILD_TESTS "build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(REELM_BUILD_BENCH "build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(REELM_WERROR "warnings are errors" ${PROJECT_IS_TOP_LEVEL})
@@ -13,16 +13,28 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+include(GNUInstallDirs)
+if(BUILD_SHARED_LIBS)  # an installed program finds its library from its own place
+  file(RELATIVE_PATH lib_from_bin /p/${CMAKE_INSTALL_BINDIR} /p/${CMAKE_INSTALL_LIBDIR})
+  set(CMAKE_INSTALL_RPATH $ORIGIN/${lib_from_bin})
+endif()
 
+# Paths below the source tree are given to ccache relative to it, so that another clone of the same commit
+# compiles nothing again.
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}
+                                  CCACHE_NOHASHDIR=1 ${CCACHE_PROGRAM})
 endif()
 
 # No -march=native and no fast-math: only the instruction-set folders of kernels/ get -m flags.
 # -ffp-contract=off: a*b+c is fused only where a kernel says so, so that results do not depend on the
 # compiler's mood.
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off)
+# No path of the machine that built it in a binary (__FILE__, debug information), as ccache may hand over
+# absolute paths or relative ones.
+file(RELATIVE_PATH source_from_binary ${CMAKE_BINARY_DIR} ${PROJECT_SOURCE_DIR}/)
+add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}/= -ffile-prefix-map=${source_from_binary}=)
 if(REELM_WERROR)
   add_compile_options(-Werror)
 endif()
@@ -31,8 +43,9 @@ if(REELM_SANITIZE)
   add_link_options(-fsanitize=${REELM_SANITIZE})
 endif()
 
-# reelm_layer(NAME SOURCES a.cc ... DEPENDS reelm_core ... LIBRARIES fmt::fmt ...): one folder's
-# object library. DEPENDS are layers it may include; LIBRARIES come from outside.
+# reelm_layer(reelm_FOLDER SOURCES a.cc ... DEPENDS reelm_core ... LIBRARIES fmt::fmt ...): one folder's
+# object library. DEPENDS are layers it may include; LIBRARIES come from outside (ReelmDependencies.cmake,
+# and reelm.pc.in for those that are linked).
 function(reelm_layer name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
   add_library(${name} OBJECT ${ARG_SOURCES})
