@@ -1,0 +1,55 @@
+// What the pipeline knows of a language model.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "../core/cancel.h"
+#include "../core/tensor_view.h"
+#include "kv_cache.h"
+#include "tokenizer.h"
+
+namespace reelm::llm {
+
+/// A run of prompt tokens to take in.
+struct PromptInput {
+  std::span<const TokenId> ids;                 // [n]
+  TensorView<const std::int64_t> position_ids;  // [3, n]: t, h, w of M-RoPE
+  /// Rows that stand in for the image and video placeholder tokens among `ids`, in their order:
+  /// [n_vision_tokens, hidden_size]; exactly as many rows as there are placeholders.
+  TensorView<const float> vision_embeds;
+};
+
+/// A causal language model. Immutable weights; the state of a conversation is its KvCache. One
+/// forward pass at a time per decoder.
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+
+  virtual std::int64_t vocab_size() const = 0;
+  virtual std::int64_t hidden_size() const = 0;
+  virtual std::int64_t max_position_embeddings() const = 0;
+  virtual KvCache::Shape kv_shape() const = 0;
+  /// The type the cache should have for the weights' compute type.
+  virtual KvType kv_type() const = 0;
+
+  /// Appends the input to the cache. `logits` [vocab_size] receives those of the last position; an
+  /// empty view skips the head (more of the prompt follows). Throws Error: kLimit when the cache is
+  /// too small, kInvalidArgument when ids, positions or vision rows do not fit, kCancelled between
+  /// layers; the cache is then as long as before.
+  virtual void prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
+                       const CancelToken* cancel) = 0;
+
+  /// One token at `position` (the same in all three of M-RoPE's components); logits [vocab_size].
+  virtual void step(TokenId token, std::int64_t position, KvCache& cache,
+                    TensorView<float> logits) = 0;
+
+  /// Bytes of the weights as held in memory.
+  virtual std::size_t weight_bytes() const = 0;
+  /// Bytes of activations at most, whatever the prompt's length.
+  virtual std::size_t workspace_bytes() const = 0;
+};
+
+}  // namespace reelm::llm

@@ -1,0 +1,107 @@
+#include "llm/mrope.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/parallel.h"
+#include "core/throw.h"
+
+namespace reelm::llm {
+
+namespace {
+
+/// Writes positions of one image or video; returns how far the running position moves.
+std::int64_t place_grid(const GridThw& grid, std::int64_t merge, std::int64_t position,
+                        std::int64_t* t_out, std::int64_t* h_out, std::int64_t* w_out) {
+  const std::int64_t h = grid[1] / merge;
+  const std::int64_t w = grid[2] / merge;
+  for (std::int64_t t = 0; t < grid[0]; ++t) {
+    for (std::int64_t y = 0; y < h; ++y) {
+      for (std::int64_t x = 0; x < w; ++x) {
+        *t_out++ = position + t;
+        *h_out++ = position + y;
+        *w_out++ = position + x;
+      }
+    }
+  }
+  return std::max(grid[1], grid[2]) / merge;
+}
+
+}  // namespace
+
+MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const GridThw> grids,
+                               std::int64_t merge, const VisionTokenIds& tokens,
+                               std::int64_t start) {
+  const auto n = static_cast<std::int64_t>(ids.size());
+  MropePositions out;
+  out.ids.resize(3 * ids.size());
+  std::int64_t* t = out.ids.data();
+  std::int64_t* h = t + n;
+  std::int64_t* w = h + n;
+  std::int64_t position = start;
+  std::size_t next_grid = 0;
+  for (std::int64_t i = 0; i < n;) {
+    const TokenId id = ids[static_cast<std::size_t>(i)];
+    if (id != tokens.image && id != tokens.video) {
+      t[i] = h[i] = w[i] = position++;
+      ++i;
+      continue;
+    }
+    if (next_grid == grids.size()) {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "the prompt has more placeholder runs than the {} media given", grids.size());
+    }
+    const GridThw& grid = grids[next_grid++];
+    const std::int64_t count = grid[0] * (grid[1] / merge) * (grid[2] / merge);
+    std::int64_t run = 0;
+    while (run < count && i + run < n && ids[static_cast<std::size_t>(i + run)] == id) ++run;
+    if (run != count) {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "the prompt has {} placeholder tokens in a row, expected {} for grid {}x{}x{}",
+                  run, count, grid[0], grid[1], grid[2]);
+    }
+    position += place_grid(grid, merge, position, t + i, h + i, w + i);
+    i += count;
+  }
+  if (next_grid != grids.size()) {
+    throw_error(ErrorCode::kInvalidArgument, "{} media were given, the prompt has {} of them",
+                grids.size(), next_grid);
+  }
+  const std::int64_t largest =
+      n == 0 ? start - 1 : *std::max_element(out.ids.begin(), out.ids.end());
+  out.rope_delta = largest + 1 - start - n;
+  return out;
+}
+
+std::vector<float> rope_inv_freq(double theta, std::int64_t head_dim) {
+  std::vector<float> out(static_cast<std::size_t>(head_dim / 2));
+  for (std::size_t j = 0; j < out.size(); ++j) {
+    const float exponent = static_cast<float>(2 * j) / static_cast<float>(head_dim);
+    out[j] = 1.0f / std::pow(static_cast<float>(theta), exponent);
+  }
+  return out;
+}
+
+void mrope_table(TensorView<const std::int64_t> position_ids, std::span<const float> inv_freq,
+                 std::span<const std::int64_t> mrope_section, TensorView<float> cos,
+                 TensorView<float> sin) {
+  const std::int64_t n = position_ids.size(1);
+  const auto half = static_cast<std::int64_t>(inv_freq.size());
+  // cos and sin of a whole row cost about 2 us; a decode step has one row.
+  parallel_for(n, 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      std::int64_t j = 0;
+      for (std::size_t part = 0; part < mrope_section.size(); ++part) {
+        const auto position =
+            static_cast<float>(position_ids.row(static_cast<std::int64_t>(part % 3))[i]);
+        for (std::int64_t k = 0; k < mrope_section[part] && j < half; ++k, ++j) {
+          const float angle = position * inv_freq[static_cast<std::size_t>(j)];
+          cos.row(i)[j] = std::cos(angle);
+          sin.row(i)[j] = std::sin(angle);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace reelm::llm

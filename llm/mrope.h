@@ -1,0 +1,47 @@
+// M-RoPE: three-part positions of a prompt with media in it, and their rotary angles.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "../core/patch_batch.h"
+#include "../core/tensor_view.h"
+#include "tokenizer.h"
+
+namespace reelm::llm {
+
+/// Positions of a prompt.
+struct MropePositions {
+  std::vector<std::int64_t> ids;  // [3, n] row major: t, h, w
+  std::int64_t rope_delta = 0;    // largest position + 1 - n; decode position = length + rope_delta
+};
+
+/// Placeholder tokens of a family.
+struct VisionTokenIds {
+  TokenId image = -1;
+  TokenId video = -1;
+};
+
+/// Text counts up in all three parts; an image or video starts at the next position and runs over
+/// (t, h/merge, w/merge); what follows it starts max(h, w)/merge further on. `grids` are the media
+/// in the order of their placeholder runs. `start` is the first position (0, or where an earlier
+/// turn ended). Throws Error{kInvalidArgument} when runs of placeholders and grids do not match.
+/// Source: Qwen2VLModel.get_rope_index (transformers 5.23). Versions before 5 went on at the
+/// largest position of the medium + 1, which is the same unless t > max(h, w)/merge: only a video
+/// with more temporal patches than tokens along its longer side tells them apart.
+MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const GridThw> grids,
+                               std::int64_t spatial_merge_size, const VisionTokenIds& tokens,
+                               std::int64_t start = 0);
+
+/// Fills cos and sin [n, head_dim / 2] for position_ids [3, n]: frequency j turns with t, h or w as
+/// mrope_section says (its sizes sum to head_dim / 2).
+/// Source: Qwen2VLRotaryEmbedding (transformers 5.23).
+void mrope_table(TensorView<const std::int64_t> position_ids, std::span<const float> inv_freq,
+                 std::span<const std::int64_t> mrope_section, TensorView<float> cos,
+                 TensorView<float> sin);
+
+/// 1 / theta^(2j / head_dim), in f32 as the reference; [head_dim / 2].
+std::vector<float> rope_inv_freq(double theta, std::int64_t head_dim);
+
+}  // namespace reelm::llm

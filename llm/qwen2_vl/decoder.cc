@@ -1,0 +1,304 @@
+#include "llm/qwen2_vl/decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "core/throw.h"
+#include "core/trace.h"
+#include "kernels/activation.h"
+#include "kernels/attention.h"
+#include "kernels/norm.h"
+#include "kernels/rotary.h"
+#include "llm/qwen2_vl/weights.h"
+
+namespace reelm::llm::qwen2_vl {
+
+namespace {
+
+// Rows of a prompt done at a time: bounds the workspace whatever the prompt's length (the 2B
+// model's gate and up of 512 rows are 37 MB) and is enough rows for matrix products to run at full
+// speed.
+constexpr std::int64_t kPrefillRows = 512;
+
+class Qwen2VlDecoder final : public Decoder {
+ public:
+  Qwen2VlDecoder(const DecoderConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+                 DecoderWeights weights, kernels::ComputeType type)
+      : config_(config),
+        checkpoint_(std::move(checkpoint)),
+        weights_(std::move(weights)),
+        type_(type),
+        inv_freq_(rope_inv_freq(config.rope_theta, config.head_dim)) {}
+
+  std::int64_t vocab_size() const override { return config_.vocab_size; }
+  std::int64_t hidden_size() const override { return config_.hidden_size; }
+  std::int64_t max_position_embeddings() const override { return config_.max_position_embeddings; }
+  KvCache::Shape kv_shape() const override {
+    return {config_.num_hidden_layers, config_.num_key_value_heads, config_.head_dim};
+  }
+  KvType kv_type() const override {
+    return type_ == kernels::ComputeType::kF32 ? KvType::kF32 : KvType::kBF16;
+  }
+  std::size_t weight_bytes() const override { return weights_.size_bytes(); }
+  std::size_t workspace_bytes() const override {
+    return sizeof(float) * static_cast<std::size_t>(kPrefillRows * row_floats());
+  }
+
+  void prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
+               const CancelToken* cancel) override;
+  void step(TokenId token, std::int64_t position, KvCache& cache,
+            TensorView<float> logits) override;
+
+ private:
+  std::int64_t q_dim() const { return config_.num_attention_heads * config_.head_dim; }
+  std::int64_t kv_dim() const { return config_.num_key_value_heads * config_.head_dim; }
+  /// Workspace floats a row takes: x, normed, delta, qkv, attention, gate and up, cos and sin.
+  std::int64_t row_floats() const {
+    return 3 * config_.hidden_size + 2 * q_dim() + 2 * kv_dim() + 2 * config_.intermediate_size +
+           config_.head_dim;
+  }
+  void check_input(const PromptInput& input, const KvCache& cache, TensorView<float> logits) const;
+  void size_workspace(std::int64_t rows);
+  /// Writes token and vision rows to x_; returns the vision rows used.
+  std::int64_t embed(std::span<const TokenId> ids, TensorView<const float> vision,
+                     std::int64_t first_vision_row);
+  /// All layers over the rows in x_; logits of the last row unless the view is empty.
+  void forward(TensorView<const std::int64_t> position_ids, KvCache& cache,
+               TensorView<float> logits, const CancelToken* cancel);
+  void project_qkv(const LayerWeights& layer, std::int64_t index, KvCache& cache);
+  void attend(std::int64_t index, std::int64_t first_row, const KvCache& cache);
+  void feed_forward(const LayerWeights& layer, std::int64_t first_row);
+
+  bool is_vision(TokenId id) const {
+    return id == config_.vision_tokens.image || id == config_.vision_tokens.video;
+  }
+
+  const DecoderConfig config_;
+  const std::shared_ptr<const Checkpoint> checkpoint_;  // holds embed_tokens' bytes
+  const DecoderWeights weights_;
+  const kernels::ComputeType type_;
+  const std::vector<float> inv_freq_;  // [head_dim / 2]
+
+  AlignedBuffer<float> storage_;
+  std::int64_t storage_rows_ = 0;
+  TensorView<float> x_;          // [n, hidden_size], the residual
+  TensorView<float> normed_;     // [n, hidden_size]
+  TensorView<float> delta_;      // [n, hidden_size], what is added to the residual next
+  TensorView<float> qkv_;        // [n, q_dim + 2 * kv_dim]
+  TensorView<float> attention_;  // [n, q_dim]
+  TensorView<float> gate_up_;    // [n, 2 * intermediate_size]
+  TensorView<float> cos_, sin_;  // [n, head_dim / 2]
+};
+
+void Qwen2VlDecoder::size_workspace(std::int64_t rows) {
+  if (rows > storage_rows_) {
+    storage_ = AlignedBuffer<float>(static_cast<std::size_t>(rows * row_floats()));
+    storage_rows_ = rows;
+  }
+  float* next = storage_.data();
+  const auto take = [&](std::int64_t width) {
+    const TensorView<float> view(next, {rows, width});
+    next += rows * width;
+    return view;
+  };
+  x_ = take(config_.hidden_size);
+  normed_ = take(config_.hidden_size);
+  delta_ = take(config_.hidden_size);
+  qkv_ = take(q_dim() + 2 * kv_dim());
+  attention_ = take(q_dim());
+  gate_up_ = take(2 * config_.intermediate_size);
+  cos_ = take(config_.head_dim / 2);
+  sin_ = take(config_.head_dim / 2);
+}
+
+void Qwen2VlDecoder::check_input(const PromptInput& input, const KvCache& cache,
+                                 TensorView<float> logits) const {
+  const auto n = static_cast<std::int64_t>(input.ids.size());
+  if (n == 0) throw Error(ErrorCode::kInvalidArgument, "the prompt has no tokens");
+  if (input.position_ids.rank() != 2 || input.position_ids.size(0) != 3 ||
+      input.position_ids.size(1) != n) {
+    throw_error(ErrorCode::kInvalidArgument, "position_ids must be 3x{} for {} tokens", n, n);
+  }
+  std::int64_t vision = 0;
+  for (const TokenId id : input.ids) {
+    if (id < 0 || id >= config_.vocab_size) {
+      throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
+                  config_.vocab_size);
+    }
+    if (is_vision(id)) ++vision;
+  }
+  const std::int64_t rows = input.vision_embeds.empty() ? 0 : input.vision_embeds.size(0);
+  if (rows != vision || (rows > 0 && input.vision_embeds.size(1) != config_.hidden_size)) {
+    throw_error(ErrorCode::kInvalidArgument, "the prompt has {} vision tokens, {} rows were given",
+                vision, rows);
+  }
+  if (!logits.empty() && logits.numel() != config_.vocab_size) {
+    throw_error(ErrorCode::kInvalidArgument, "logits have room for {}, expected {}", logits.numel(),
+                config_.vocab_size);
+  }
+  if (n > cache.capacity() - cache.length()) {
+    throw_error(ErrorCode::kLimit,
+                "the KV cache is full: {} positions of {} are filled, {} more came", cache.length(),
+                cache.capacity(), n);
+  }
+}
+
+std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<const float> vision,
+                                   std::int64_t first_vision_row) {
+  std::int64_t row = first_vision_row;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    float* out = x_.row(static_cast<std::int64_t>(i));
+    if (is_vision(ids[i])) {
+      std::memcpy(out, vision.row(row++),
+                  static_cast<std::size_t>(config_.hidden_size) * sizeof(float));
+    } else {
+      layers::copy_elements(weights_.embed_tokens, ids[i] * config_.hidden_size,
+                            config_.hidden_size, out);
+    }
+  }
+  return row - first_vision_row;
+}
+
+void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
+                             const CancelToken* cancel) {
+  check_input(input, cache, logits);
+  const auto n = static_cast<std::int64_t>(input.ids.size());
+  const std::int64_t length_before = cache.length();
+  std::int64_t vision_row = 0;
+  try {
+    for (std::int64_t first = 0; first < n; first += kPrefillRows) {
+      const std::int64_t rows = std::min(kPrefillRows, n - first);
+      size_workspace(rows);
+      {
+        TraceSpan span("merge");
+        vision_row += embed(
+            input.ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
+            input.vision_embeds, vision_row);
+      }
+      const TensorView<const std::int64_t> positions(input.position_ids.data() + first, {3, rows},
+                                                     {input.position_ids.stride(0), 1});
+      const bool last = first + rows == n;
+      forward(positions, cache, last ? logits : TensorView<float>(), cancel);
+    }
+  } catch (...) {
+    cache.truncate(length_before);
+    throw;
+  }
+}
+
+void Qwen2VlDecoder::step(TokenId token, std::int64_t position, KvCache& cache,
+                          TensorView<float> logits) {
+  const std::array<std::int64_t, 3> positions = {position, position, position};
+  if (is_vision(token)) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "token {} stands for media and cannot be decoded alone", token);
+  }
+  check_input({std::span(&token, 1), {positions.data(), {3, 1}}, {}}, cache, logits);
+  size_workspace(1);
+  (void)embed(std::span(&token, 1), {}, 0);
+  forward({positions.data(), {3, 1}}, cache, logits, nullptr);
+}
+
+void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index, KvCache& cache) {
+  const std::int64_t n = x_.size(0);
+  const std::int64_t heads = config_.num_attention_heads;
+  const std::int64_t kv_heads = config_.num_key_value_heads;
+  const std::int64_t d = config_.head_dim;
+  const std::int64_t stride = qkv_.stride(0);
+  {
+    TraceSpan span("llm.qkv");
+    layer.qkv.forward(normed_, qkv_);
+  }
+  {
+    TraceSpan span("llm.rotary");
+    // Keys follow the queries in a row and turn by the same angles: one call for both.
+    kernels::rotary({qkv_.data(), {n, heads + kv_heads, d}, {stride, d, 1}}, cos_, sin_);
+  }
+  TraceSpan span("llm.kv_write");
+  cache.write(
+      index, TensorView<float>(qkv_.data() + q_dim(), {n, kv_heads, d}, {stride, d, 1}),
+      TensorView<float>(qkv_.data() + q_dim() + kv_dim(), {n, kv_heads, d}, {stride, d, 1}));
+}
+
+void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row, const KvCache& cache) {
+  TraceSpan span("llm.attention");
+  const std::int64_t rows = x_.size(0) - first_row;
+  const std::int64_t n_k = cache.length() + x_.size(0);
+  const std::int64_t heads = config_.num_attention_heads;
+  const std::int64_t d = config_.head_dim;
+  const TensorView<const float> q(qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), d, 1});
+  const TensorView<float> out(attention_.row(first_row), {rows, heads, d});
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  if (cache.type() == KvType::kF32) {
+    kernels::attention(q, cache.keys_f32(index, n_k), cache.values_f32(index, n_k), out, scale,
+                       /*causal=*/true);
+  } else {
+    kernels::attention(q, cache.keys_bf16(index, n_k), cache.values_bf16(index, n_k), out, scale,
+                       /*causal=*/true);
+  }
+}
+
+void Qwen2VlDecoder::feed_forward(const LayerWeights& layer, std::int64_t first_row) {
+  TraceSpan span("llm.mlp");
+  const std::int64_t rows = x_.size(0) - first_row;
+  const std::int64_t width = config_.intermediate_size;
+  const TensorView<float> normed(normed_.row(first_row), {rows, config_.hidden_size});
+  const TensorView<float> delta(delta_.row(first_row), {rows, config_.hidden_size});
+  const TensorView<float> gate_up(gate_up_.row(first_row), {rows, 2 * width});
+  const TensorView<float> hidden(gate_up.data(), {rows, width}, {2 * width, 1});
+  layer.gate_up.forward(normed, gate_up);
+  kernels::silu_mul(gate_up, hidden);
+  layer.down_proj.forward(hidden, delta);
+}
+
+void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCache& cache,
+                             TensorView<float> logits, const CancelToken* cancel) {
+  const std::int64_t n = x_.size(0);
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  mrope_table(position_ids, inv_freq_, config_.mrope_section, cos_, sin_);
+  kernels::rms_norm(x_, weights_.layers[0].input_layernorm.data(), eps, normed_);
+  for (std::size_t l = 0; l < weights_.layers.size(); ++l) {
+    if (cancel != nullptr) cancel->check();
+    const LayerWeights& layer = weights_.layers[l];
+    const auto index = static_cast<std::int64_t>(l);
+    project_qkv(layer, index, cache);
+    // Behind the last layer's keys and values only the last row matters, and only if it is asked
+    // for.
+    const bool last_layer = l + 1 == weights_.layers.size();
+    if (last_layer && logits.empty()) break;
+    const std::int64_t first_row = last_layer ? n - 1 : 0;
+    const auto rows_of = [&](TensorView<float> view) {
+      return TensorView<float>(view.row(first_row), {n - first_row, view.size(1)});
+    };
+    attend(index, first_row, cache);
+    {
+      TraceSpan span("llm.o_proj");
+      layer.o_proj.forward(rows_of(attention_), rows_of(delta_));
+    }
+    kernels::add_rms_norm(rows_of(x_), rows_of(delta_), layer.post_attention_layernorm.data(), eps,
+                          rows_of(normed_));
+    feed_forward(layer, first_row);
+    const float* next_norm =
+        last_layer ? weights_.norm.data() : weights_.layers[l + 1].input_layernorm.data();
+    kernels::add_rms_norm(rows_of(x_), rows_of(delta_), next_norm, eps, rows_of(normed_));
+  }
+  cache.advance(n);
+  if (logits.empty()) return;
+  TraceSpan span("llm.lm_head");
+  weights_.lm_head.forward({normed_.row(n - 1), {1, config_.hidden_size}},
+                           {logits.data(), {1, config_.vocab_size}});
+}
+
+}  // namespace
+
+std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
+                                      std::shared_ptr<const Checkpoint> checkpoint,
+                                      kernels::ComputeType type) {
+  DecoderWeights weights = load_decoder_weights(*checkpoint, config, type);
+  return std::make_unique<Qwen2VlDecoder>(config, std::move(checkpoint), std::move(weights), type);
+}
+
+}  // namespace reelm::llm::qwen2_vl

@@ -1,0 +1,19 @@
+// Qwen2-VL's language model on the CPU.
+#pragma once
+
+#include <memory>
+
+#include "../../core/safetensors.h"
+#include "../../kernels/matmul.h"
+#include "../decoder.h"
+#include "config.h"
+
+namespace reelm::llm::qwen2_vl {
+
+/// Loads and packs the decoder's weights; rows of the embedding table are read from the
+/// checkpoint's mapping, which the decoder keeps alive. Throws Error as load_decoder_weights.
+std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
+                                      std::shared_ptr<const Checkpoint> checkpoint,
+                                      kernels::ComputeType type);
+
+}  // namespace reelm::llm::qwen2_vl

@@ -1,0 +1,73 @@
+#include "llm/qwen2_vl/weights.h"
+
+#include <array>
+#include <string>
+
+namespace reelm::llm::qwen2_vl {
+
+namespace {
+
+LayerWeights load_layer(const Checkpoint& checkpoint, const DecoderConfig& c,
+                        const std::string& prefix, kernels::ComputeType type) {
+  const std::int64_t q_rows = c.num_attention_heads * c.head_dim;
+  const std::int64_t kv_rows = c.num_key_value_heads * c.head_dim;
+  const std::string attn = prefix + "self_attn.";
+  const std::string mlp = prefix + "mlp.";
+  const std::array<layers::LinearPart, 3> qkv = {{
+      {attn + "q_proj", q_rows, c.hidden_size},
+      {attn + "k_proj", kv_rows, c.hidden_size},
+      {attn + "v_proj", kv_rows, c.hidden_size},
+  }};
+  const std::array<layers::LinearPart, 2> gate_up = {{
+      {mlp + "gate_proj", c.intermediate_size, c.hidden_size},
+      {mlp + "up_proj", c.intermediate_size, c.hidden_size},
+  }};
+  LayerWeights w;
+  w.input_layernorm =
+      layers::load_vector(checkpoint, prefix + "input_layernorm.weight", c.hidden_size);
+  w.qkv = layers::load_linear(checkpoint, qkv, /*has_bias=*/true, type);
+  w.o_proj = layers::load_linear(checkpoint, {attn + "o_proj", c.hidden_size, q_rows}, false, type);
+  w.post_attention_layernorm =
+      layers::load_vector(checkpoint, prefix + "post_attention_layernorm.weight", c.hidden_size);
+  w.gate_up = layers::load_linear(checkpoint, gate_up, /*has_bias=*/false, type);
+  w.down_proj = layers::load_linear(
+      checkpoint, {mlp + "down_proj", c.hidden_size, c.intermediate_size}, false, type);
+  return w;
+}
+
+}  // namespace
+
+std::size_t DecoderWeights::size_bytes() const noexcept {
+  std::size_t total = norm.size_bytes() + lm_head.size_bytes();
+  for (const LayerWeights& w : layers) {
+    total += w.input_layernorm.size_bytes() + w.qkv.size_bytes() + w.o_proj.size_bytes() +
+             w.post_attention_layernorm.size_bytes() + w.gate_up.size_bytes() +
+             w.down_proj.size_bytes();
+  }
+  return total;
+}
+
+DecoderWeights load_decoder_weights(const Checkpoint& checkpoint, const DecoderConfig& c,
+                                    kernels::ComputeType type) {
+  // Newer transformers nests the decoder under `model.language_model.`.
+  const std::string model = checkpoint.find("model.language_model.embed_tokens.weight") != nullptr
+                                ? "model.language_model."
+                                : "model.";
+  DecoderWeights w;
+  w.embed_tokens = layers::stored_matrix(checkpoint, model + "embed_tokens.weight",
+                                         {c.vocab_size, c.hidden_size});
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    w.layers.push_back(
+        load_layer(checkpoint, c, model + "layers." + std::to_string(i) + ".", type));
+  }
+  w.norm = layers::load_vector(checkpoint, model + "norm.weight", c.hidden_size);
+  if (c.tie_word_embeddings) {
+    w.lm_head.weight = kernels::PackedMatrix(w.embed_tokens, type);
+  } else {
+    w.lm_head =
+        layers::load_linear(checkpoint, {"lm_head", c.vocab_size, c.hidden_size}, false, type);
+  }
+  return w;
+}
+
+}  // namespace reelm::llm::qwen2_vl

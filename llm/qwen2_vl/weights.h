@@ -1,0 +1,39 @@
+// Weights of Qwen2-VL's language model.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "../../core/aligned_buffer.h"
+#include "../../core/safetensors.h"
+#include "../../layers/linear.h"
+#include "config.h"
+
+namespace reelm::llm::qwen2_vl {
+
+struct LayerWeights {
+  AlignedBuffer<float> input_layernorm;  // [hidden_size]
+  layers::Linear qkv;                    // [(heads + 2 * kv_heads) * head_dim, hidden_size]
+  layers::Linear o_proj;                 // [hidden_size, heads * head_dim]
+  AlignedBuffer<float> post_attention_layernorm;  // [hidden_size]
+  layers::Linear gate_up;                         // [2 * intermediate_size, hidden_size]
+  layers::Linear down_proj;                       // [hidden_size, intermediate_size]
+};
+
+struct DecoderWeights {
+  kernels::StoredMatrix embed_tokens;  // [vocab_size, hidden_size], in the checkpoint's mapping
+  std::vector<LayerWeights> layers;    // [num_hidden_layers]
+  AlignedBuffer<float> norm;           // [hidden_size]
+  layers::Linear lm_head;              // [vocab_size, hidden_size]
+
+  std::size_t size_bytes() const noexcept;
+};
+
+/// Reads `model.*` or `model.language_model.*`; with tie_word_embeddings the embeddings serve as
+/// the head, as in transformers, even where the file has an `lm_head.weight`. Throws Error naming
+/// file, tensor, found and expected.
+DecoderWeights load_decoder_weights(const Checkpoint& checkpoint, const DecoderConfig& config,
+                                    kernels::ComputeType type);
+
+}  // namespace reelm::llm::qwen2_vl

@@ -1,0 +1,64 @@
+#include "vision/qwen2_vl/weights.h"
+
+#include <string>
+
+namespace reelm::vision::qwen2_vl {
+
+namespace {
+
+LayerNormWeights load_layer_norm(const Checkpoint& checkpoint, const std::string& prefix,
+                                 std::int64_t dim) {
+  return {layers::load_vector(checkpoint, prefix + ".weight", dim),
+          layers::load_vector(checkpoint, prefix + ".bias", dim)};
+}
+
+std::size_t size_bytes_of(const LayerNormWeights& norm) {
+  return norm.weight.size_bytes() + norm.bias.size_bytes();
+}
+
+}  // namespace
+
+std::size_t VisionWeights::size_bytes() const noexcept {
+  std::size_t total = patch_embed.size_bytes() + size_bytes_of(ln_q) + merger_fc1.size_bytes() +
+                      merger_fc2.size_bytes();
+  for (const BlockWeights& b : blocks) {
+    total += size_bytes_of(b.norm1) + b.qkv.size_bytes() + b.proj.size_bytes() +
+             size_bytes_of(b.norm2) + b.fc1.size_bytes() + b.fc2.size_bytes();
+  }
+  return total;
+}
+
+VisionWeights load_vision_weights(const Checkpoint& checkpoint, const VisionConfig& c,
+                                  kernels::ComputeType type) {
+  // Newer transformers nests the tower under `model.`.
+  const std::string visual = checkpoint.find("model.visual.patch_embed.proj.weight") != nullptr
+                                 ? "model.visual."
+                                 : "visual.";
+  const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in) {
+    return layers::load_linear(checkpoint, {visual + name, out, in}, true, type);
+  };
+  VisionWeights w;
+  w.patch_embed.weight = kernels::PackedMatrix(
+      layers::stored_matrix(
+          checkpoint, visual + "patch_embed.proj.weight",
+          {c.embed_dim, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size}),
+      type);
+  for (std::int64_t i = 0; i < c.depth; ++i) {
+    const std::string block = "blocks." + std::to_string(i) + ".";
+    BlockWeights b;
+    b.norm1 = load_layer_norm(checkpoint, visual + block + "norm1", c.embed_dim);
+    b.qkv = linear(block + "attn.qkv", 3 * c.embed_dim, c.embed_dim);
+    b.proj = linear(block + "attn.proj", c.embed_dim, c.embed_dim);
+    b.norm2 = load_layer_norm(checkpoint, visual + block + "norm2", c.embed_dim);
+    b.fc1 = linear(block + "mlp.fc1", c.intermediate_size, c.embed_dim);
+    b.fc2 = linear(block + "mlp.fc2", c.embed_dim, c.intermediate_size);
+    w.blocks.push_back(std::move(b));
+  }
+  const std::int64_t merged = c.embed_dim * c.spatial_merge_size * c.spatial_merge_size;
+  w.ln_q = load_layer_norm(checkpoint, visual + "merger.ln_q", c.embed_dim);
+  w.merger_fc1 = linear("merger.mlp.0", merged, merged);
+  w.merger_fc2 = linear("merger.mlp.2", c.hidden_size, merged);
+  return w;
+}
+
+}  // namespace reelm::vision::qwen2_vl

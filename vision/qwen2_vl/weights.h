@@ -1,0 +1,43 @@
+// Weights of Qwen2-VL's vision transformer.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "../../core/aligned_buffer.h"
+#include "../../core/safetensors.h"
+#include "../../layers/linear.h"
+#include "config.h"
+
+namespace reelm::vision::qwen2_vl {
+
+/// torch.nn.LayerNorm's parameters.
+struct LayerNormWeights {
+  AlignedBuffer<float> weight;  // [dim]
+  AlignedBuffer<float> bias;    // [dim]
+};
+
+struct BlockWeights {
+  LayerNormWeights norm1;  // [embed_dim]
+  layers::Linear qkv;      // [3 * embed_dim, embed_dim]
+  layers::Linear proj;     // [embed_dim, embed_dim]
+  LayerNormWeights norm2;  // [embed_dim]
+  layers::Linear fc1;      // [intermediate_size, embed_dim]
+  layers::Linear fc2;      // [embed_dim, intermediate_size]
+};
+
+struct VisionWeights {
+  layers::Linear patch_embed;  // [embed_dim, patch_dim]: Conv3d with stride = kernel is a product
+  std::vector<BlockWeights> blocks;  // [depth]
+  LayerNormWeights ln_q;             // [embed_dim]
+  layers::Linear merger_fc1;         // [embed_dim * merge^2, embed_dim * merge^2]
+  layers::Linear merger_fc2;         // [hidden_size, embed_dim * merge^2]
+
+  std::size_t size_bytes() const noexcept;
+};
+
+/// Reads `visual.*` or `model.visual.*`. Throws Error naming file, tensor, found and expected.
+VisionWeights load_vision_weights(const Checkpoint& checkpoint, const VisionConfig& config,
+                                  kernels::ComputeType type);
+
+}  // namespace reelm::vision::qwen2_vl
