@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 DEMO_VIDEO ?= models/demo/sample.mp4
-DEMO_QUESTION ?= Which direction does the red circle move?
+DEMO_QUESTION ?= Which direction does the yellow square move?
 
 .PHONY: help
 help:  ## this list
@@ -33,6 +33,10 @@ asan:  ## the tests under AddressSanitizer and UBSan only
 .PHONY: format
 format:  ## lay out all C++ sources with clang-format 14
 	@tools/check_format.sh --fix
+
+.PHONY: tidy
+tidy: build  ## clang-tidy (Debian package clang-tidy) over all sources; slow
+	@run-clang-tidy -quiet -p build/release '^(?!.*/build/).*\.cc$$'
 
 .PHONY: install
 install: build  ## install into PREFIX (/usr/local); DESTDIR is obeyed
