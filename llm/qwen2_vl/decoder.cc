@@ -60,8 +60,12 @@ class Qwen2VlDecoder final : public Decoder {
     return 3 * config_.hidden_size + 2 * q_dim() + 2 * kv_dim() + 2 * config_.intermediate_size +
            config_.head_dim;
   }
-  void check_input(const PromptInput& input, const KvCache& cache, TensorView<float> logits) const;
+  void check_id(TokenId id) const;
+  void check_input(const PromptInput& input) const;
+  /// Room in the cache for n more positions, and a place for logits that is empty or fits.
+  void check_output(std::int64_t n, const KvCache& cache, TensorView<float> logits) const;
   void size_workspace(std::int64_t rows);
+  void embed_token(TokenId id, float* out) const;
   /// Writes token and vision rows to x_; returns the vision rows used.
   std::int64_t embed(std::span<const TokenId> ids, TensorView<const float> vision,
                      std::int64_t first_vision_row);
@@ -114,27 +118,8 @@ void Qwen2VlDecoder::size_workspace(std::int64_t rows) {
   sin_ = take(config_.head_dim / 2);
 }
 
-void Qwen2VlDecoder::check_input(const PromptInput& input, const KvCache& cache,
-                                 TensorView<float> logits) const {
-  const auto n = static_cast<std::int64_t>(input.ids.size());
-  if (n == 0) throw Error(ErrorCode::kInvalidArgument, "the prompt has no tokens");
-  if (input.position_ids.rank() != 2 || input.position_ids.size(0) != 3 ||
-      input.position_ids.size(1) != n) {
-    throw_error(ErrorCode::kInvalidArgument, "position_ids must be 3x{} for {} tokens", n, n);
-  }
-  std::int64_t vision = 0;
-  for (const TokenId id : input.ids) {
-    if (id < 0 || id >= config_.vocab_size) {
-      throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
-                  config_.vocab_size);
-    }
-    if (is_vision(id)) ++vision;
-  }
-  const std::int64_t rows = input.vision_embeds.empty() ? 0 : input.vision_embeds.size(0);
-  if (rows != vision || (rows > 0 && input.vision_embeds.size(1) != config_.hidden_size)) {
-    throw_error(ErrorCode::kInvalidArgument, "the prompt has {} vision tokens, {} rows were given",
-                vision, rows);
-  }
+void Qwen2VlDecoder::check_output(std::int64_t n, const KvCache& cache,
+                                  TensorView<float> logits) const {
   if (!logits.empty() && logits.numel() != config_.vocab_size) {
     throw_error(ErrorCode::kInvalidArgument, "logits have room for {}, expected {}", logits.numel(),
                 config_.vocab_size);
@@ -146,6 +131,36 @@ void Qwen2VlDecoder::check_input(const PromptInput& input, const KvCache& cache,
   }
 }
 
+void Qwen2VlDecoder::check_id(TokenId id) const {
+  if (id < 0 || id >= config_.vocab_size) {
+    throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
+                config_.vocab_size);
+  }
+}
+
+void Qwen2VlDecoder::check_input(const PromptInput& input) const {
+  const auto n = static_cast<std::int64_t>(input.ids.size());
+  if (n == 0) throw Error(ErrorCode::kInvalidArgument, "the prompt has no tokens");
+  if (input.position_ids.rank() != 2 || input.position_ids.size(0) != 3 ||
+      input.position_ids.size(1) != n) {
+    throw_error(ErrorCode::kInvalidArgument, "position_ids must be 3x{} for {} tokens", n, n);
+  }
+  std::int64_t vision = 0;
+  for (const TokenId id : input.ids) {
+    check_id(id);
+    if (is_vision(id)) ++vision;
+  }
+  const std::int64_t rows = input.vision_embeds.empty() ? 0 : input.vision_embeds.size(0);
+  if (rows != vision || (rows > 0 && input.vision_embeds.size(1) != config_.hidden_size)) {
+    throw_error(ErrorCode::kInvalidArgument, "the prompt has {} vision tokens, {} rows were given",
+                vision, rows);
+  }
+}
+
+void Qwen2VlDecoder::embed_token(TokenId id, float* out) const {
+  layers::copy_elements(weights_.embed_tokens, id * config_.hidden_size, config_.hidden_size, out);
+}
+
 std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<const float> vision,
                                    std::int64_t first_vision_row) {
   std::int64_t row = first_vision_row;
@@ -155,8 +170,7 @@ std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<cons
       std::memcpy(out, vision.row(row++),
                   static_cast<std::size_t>(config_.hidden_size) * sizeof(float));
     } else {
-      layers::copy_elements(weights_.embed_tokens, ids[i] * config_.hidden_size,
-                            config_.hidden_size, out);
+      embed_token(ids[i], out);
     }
   }
   return row - first_vision_row;
@@ -164,7 +178,8 @@ std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<cons
 
 void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
                              const CancelToken* cancel) {
-  check_input(input, cache, logits);
+  check_input(input);
+  check_output(static_cast<std::int64_t>(input.ids.size()), cache, logits);
   const auto n = static_cast<std::int64_t>(input.ids.size());
   const std::int64_t length_before = cache.length();
   std::int64_t vision_row = 0;
@@ -192,13 +207,11 @@ void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorVie
 void Qwen2VlDecoder::step(TokenId token, std::int64_t position, KvCache& cache,
                           TensorView<float> logits) {
   const std::array<std::int64_t, 3> positions = {position, position, position};
-  if (is_vision(token)) {
-    throw_error(ErrorCode::kInvalidArgument,
-                "token {} stands for media and cannot be decoded alone", token);
-  }
-  check_input({std::span(&token, 1), {positions.data(), {3, 1}}, {}}, cache, logits);
+  check_id(token);
+  check_output(1, cache, logits);
   size_workspace(1);
-  (void)embed(std::span(&token, 1), {}, 0);
+  // A placeholder that the model itself chose is a token like any other, as in the reference.
+  embed_token(token, x_.row(0));
   forward({positions.data(), {3, 1}}, cache, logits, nullptr);
 }
 

@@ -1,0 +1,215 @@
+#include "pipeline/engine.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <new>
+
+#include "core/parallel.h"
+#include "core/throw.h"
+#include "pipeline/turn.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+// Stages in the order of the data's way; whatever else was traced follows by name.
+constexpr const char* kStageOrder[] = {"open",    "scan",          "seek",     "decode",
+                                       "convert", "resize",        "patchify", "vision",
+                                       "prefill", "decode_tokens", "sampling", "total"};
+
+std::int64_t peak_memory_bytes() {
+  struct rusage usage {};
+  (void)::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::vector<StageTime> stage_times(const Trace& trace) {
+  std::vector<StageTime> out;
+  for (const char* stage : kStageOrder) out.push_back({stage, trace.milliseconds(stage)});
+  for (const auto& [name, total] : trace.totals()) {
+    if (name.find('.') != std::string::npos) out.push_back({name, total.milliseconds});
+  }
+  return out;
+}
+
+/// Memory a turn plans for, against the limit and what the system has. Before any work.
+void check_memory(const Model& model, const Limits& limits, const PlannedTurn& turn,
+                  std::int64_t new_kv_bytes) {
+  const std::int64_t activations = activation_bytes(model, turn);
+  const std::int64_t total = activations + new_kv_bytes;
+  const std::int64_t available = available_memory_bytes();
+  const auto refuse = [&](const char* what, std::int64_t bound) {
+    throw_error(
+        ErrorCode::kLimit,
+        "the request needs {} MB ({} MB of KV cache for {} tokens, {} MB of activations), {} "
+        "is {} MB",
+        total >> 20, new_kv_bytes >> 20, turn.ids.size(), activations >> 20, what, bound >> 20);
+  };
+  if (total > limits.request_bytes) refuse("the limit request-bytes", limits.request_bytes);
+  if (available > 0 && total > available) refuse("the memory available", available);
+}
+
+}  // namespace
+
+const char* finish_reason_name(FinishReason reason) noexcept {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCallback:
+      return "callback";
+  }
+  return "?";
+}
+
+double Answer::milliseconds(std::string_view stage) const noexcept {
+  for (const StageTime& time : stages) {
+    if (time.stage == stage) return time.milliseconds;
+  }
+  return 0.0;
+}
+
+Request Request::question(const std::vector<preprocess::MediaSource>& media, std::string text,
+                          std::string system) {
+  Request request;
+  if (!system.empty()) request.messages.push_back(Message::text("system", std::move(system)));
+  Message user{"user", {}};
+  for (const preprocess::MediaSource& source : media) user.content.emplace_back(source);
+  user.content.emplace_back(std::move(text));
+  request.messages.push_back(std::move(user));
+  return request;
+}
+
+struct Engine::Impl {
+  Model model;
+  EngineOptions options;
+};
+
+struct Session::Impl {
+  Engine::Impl* engine;
+  std::int64_t context;  // positions in all
+  /// Made with the first turn: exactly as large as one needs when it is the only one.
+  std::unique_ptr<llm::KvCache> cache;
+  bool single_turn = false;
+  ConversationState state;
+
+  std::int64_t length() const { return cache == nullptr ? 0 : cache->length(); }
+  std::int64_t cache_capacity(const PlannedTurn& turn) const {
+    return single_turn ? static_cast<std::int64_t>(turn.ids.size()) + turn.max_new_tokens : context;
+  }
+  /// Bytes of the cache that this turn will fill for the first time.
+  std::int64_t new_kv_bytes(const PlannedTurn& turn) const {
+    const llm::Decoder& decoder = *engine->model.decoder;
+    return checked_positions(turn) * decoder.kv_shape().bytes_per_position(decoder.kv_type());
+  }
+  Answer ask(const Request& request);
+
+ private:
+  static std::int64_t checked_positions(const PlannedTurn& turn) {
+    return static_cast<std::int64_t>(turn.ids.size()) + turn.max_new_tokens;
+  }
+};
+
+Answer Session::Impl::ask(const Request& request) {
+  Model& model = engine->model;
+  const Limits& limits = engine->options.limits;
+  Answer answer;
+  Trace trace;
+  const Trace::Scope scope(&trace);
+  const std::int64_t length_before = length();
+  const ConversationState state_before = state;
+  {
+    TraceSpan total("total");
+    // Settings that cannot be used are refused before the media are opened.
+    (void)sampling_config(model.generation, request.generation);
+    PlannedTurn turn = plan_turn(model, limits, request, state, length_before, context, trace);
+    check_memory(model, limits, turn, new_kv_bytes(turn));
+    if (cache == nullptr) {
+      cache = std::make_unique<llm::KvCache>(model.decoder->kv_shape(), model.decoder->kv_type(),
+                                             cache_capacity(turn));
+    }
+    try {
+      const AlignedBuffer<float> embeds =
+          encode_media(model, limits, request, turn, answer.media, trace);
+      const TensorView<const float> rows(embeds.data(),
+                                         {turn.vision_tokens, model.decoder->hidden_size()});
+      if (request.observer != nullptr) request.observer->on_vision_embeds(rows);
+      generate(model, request, turn, rows, *cache, state, answer);
+    } catch (...) {
+      cache->truncate(length_before);
+      state = state_before;
+      throw;
+    }
+    answer.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());
+    answer.vision_tokens = turn.vision_tokens;
+  }
+  answer.stages = stage_times(trace);
+  answer.peak_memory_bytes = peak_memory_bytes();
+  return answer;
+}
+
+Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions& options) {
+  return Engine(open_model(model_dir, options.dtype, options.limits), options);
+}
+
+Engine::Engine(Model model, const EngineOptions& options)
+    : impl_(std::make_unique<Impl>(Impl{std::move(model), options})) {
+  if (options.threads > 0) set_num_threads(options.threads);
+}
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+const Model& Engine::model() const noexcept { return impl_->model; }
+const Limits& Engine::limits() const noexcept { return impl_->options.limits; }
+
+Answer Engine::ask(const Request& request) {
+  Session session(*this);
+  session.impl_->single_turn = true;
+  return session.ask(request);
+}
+
+RequestPlan Engine::plan(const Request& request) {
+  const Model& model = impl_->model;
+  Trace trace;
+  const PlannedTurn turn = plan_turn(model, impl_->options.limits, request, {}, 0,
+                                     model.decoder->max_position_embeddings(), trace);
+  RequestPlan plan;
+  for (const PlannedMedium& medium : turn.media) plan.media.push_back(medium.plan);
+  plan.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());
+  plan.vision_tokens = turn.vision_tokens;
+  plan.max_new_tokens = turn.max_new_tokens;
+  plan.kv_cache_bytes = (plan.prompt_tokens + plan.max_new_tokens) *
+                        model.decoder->kv_shape().bytes_per_position(model.decoder->kv_type());
+  plan.activation_bytes = activation_bytes(model, turn);
+  return plan;
+}
+
+Session::Session(Engine& engine, std::int64_t context) : impl_(std::make_unique<Impl>()) {
+  const std::int64_t longest = engine.impl_->model.decoder->max_position_embeddings();
+  if (context < 0 || context > longest) {
+    throw_error(
+        ErrorCode::kInvalidArgument,
+        "the session's context is {}, expected 1 to max_position_embeddings {} (0: all of it)",
+        context, longest);
+  }
+  impl_->engine = engine.impl_.get();
+  impl_->context = context == 0 ? longest : context;
+}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+std::int64_t Session::length() const noexcept { return impl_->length(); }
+
+Answer Session::ask(const Request& request) {
+  try {
+    return impl_->ask(request);
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kOutOfMemory, "out of memory while answering");
+  }
+}
+
+}  // namespace reelm::pipeline

@@ -1,0 +1,27 @@
+// Defaults of generation that come with a model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "../core/limits.h"
+#include "../llm/sampler.h"
+#include "../llm/tokenizer.h"
+
+namespace reelm::pipeline {
+
+/// generation_config.json, in transformers' words and with its defaults where a key is missing.
+struct GenerationConfig {
+  llm::SamplingConfig sampling;
+  std::vector<llm::TokenId> eos_token_id;  ///< one or several; generation stops at any
+  std::optional<std::int64_t> max_new_tokens;
+};
+
+/// Reads generation_config.json of a model directory (optional), and eos_token_id of config.json
+/// where the former does not say. Throws Error naming file and key, found and expected.
+GenerationConfig load_generation_config(const std::filesystem::path& model_dir,
+                                        const Limits& limits = {});
+
+}  // namespace reelm::pipeline

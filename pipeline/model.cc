@@ -1,0 +1,237 @@
+#include "pipeline/model.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+
+#include "core/json.h"
+#include "core/throw.h"
+#include "llm/qwen2_vl/decoder.h"
+#include "vision/qwen2_vl/encoder.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+/// A family: how its parts are made. Adding one adds a row to families().
+struct Family {
+  const char* model_type;
+  void (*build)(Model& model, kernels::ComputeType type, const Limits& limits);
+};
+
+void build_qwen2_vl(Model& model, kernels::ComputeType type, const Limits& limits) {
+  const auto decoder = llm::qwen2_vl::load_decoder_config(model.directory, limits);
+  const auto vision = vision::qwen2_vl::load_vision_config(model.directory, limits);
+  if (vision.hidden_size != decoder.hidden_size) {
+    throw_error(ErrorCode::kFormat,
+                "{}: vision_config.hidden_size is {}, expected the decoder's hidden_size {}",
+                (model.directory / "config.json").string(), vision.hidden_size,
+                decoder.hidden_size);
+  }
+  model.tokens.placeholders = decoder.vision_tokens;
+  model.vision = vision::qwen2_vl::make_encoder(vision, *model.checkpoint, type);
+  model.decoder = llm::qwen2_vl::make_decoder(decoder, model.checkpoint, type);
+}
+
+constexpr Family kFamilies[] = {{"qwen2_vl", build_qwen2_vl}};
+
+const Family& find_family(const std::filesystem::path& model_dir, const std::string& model_type) {
+  for (const Family& family : kFamilies) {
+    if (model_type == family.model_type) return family;
+  }
+  std::string known;
+  for (const Family& family : kFamilies) {
+    known += (known.empty() ? "" : ", ") + std::string(family.model_type);
+  }
+  throw_error(ErrorCode::kUnsupported, "{}: model_type '{}' is not supported, expected one of: {}",
+              (model_dir / "config.json").string(), model_type, known);
+}
+
+Dtype resolve_dtype(Dtype dtype, const Checkpoint& checkpoint) {
+  if (dtype != Dtype::kAuto) return dtype;
+  const auto& tensors = checkpoint.tensors();
+  const auto is_bf16 = [](const StoredTensor& t) { return t.dtype == DType::kBF16; };
+  return std::any_of(tensors.begin(), tensors.end(), is_bf16) ? Dtype::kBF16 : Dtype::kF32;
+}
+
+/// Refuses weights that cannot fit before anything is packed: the system would kill the process.
+void check_memory(const Model& model) {
+  std::int64_t elements = 0;
+  for (const StoredTensor& tensor : model.checkpoint->tensors()) {
+    elements += static_cast<std::int64_t>(tensor.bytes.size() / dtype_size(tensor.dtype));
+  }
+  const std::int64_t needed = elements * (model.dtype == Dtype::kF32 ? 4 : 2);
+  const std::int64_t available = available_memory_bytes();
+  if (available > 0 && needed > available) {
+    throw_error(ErrorCode::kOutOfMemory,
+                "{}: the weights take {} MB as {}, {} MB of memory are available",
+                model.directory.string(), needed >> 20, dtype_name(model.dtype), available >> 20);
+  }
+}
+
+llm::TokenId required_token(const Model& model, const char* content) {
+  const auto id = model.tokenizer->special_id(content);
+  if (!id) {
+    throw_error(ErrorCode::kFormat, "{}: the tokenizer has no special token '{}'",
+                model.directory.string(), content);
+  }
+  return *id;
+}
+
+void find_prompt_tokens(Model& model) {
+  PromptTokens& t = model.tokens;
+  t.im_start = required_token(model, "<|im_start|>");
+  t.im_end = required_token(model, "<|im_end|>");
+  if (model.vision == nullptr) return;
+  t.vision_start = required_token(model, "<|vision_start|>");
+  t.vision_end = required_token(model, "<|vision_end|>");
+  // The config's ids are the ones the decoder goes by; the tokenizer's must be the same.
+  const auto agree = [&](llm::TokenId& id, const char* key, const char* content) {
+    const llm::TokenId found = required_token(model, content);
+    if (id >= 0 && id != found) {
+      throw_error(ErrorCode::kFormat,
+                  "{}: {} is {} in config.json, but '{}' is {} in the tokenizer",
+                  model.directory.string(), key, id, content, found);
+    }
+    if (id < 0) {
+      throw_error(ErrorCode::kFormat, "{}: '{}' is missing",
+                  (model.directory / "config.json").string(), key);
+    }
+  };
+  agree(t.placeholders.image, "image_token_id", "<|image_pad|>");
+  agree(t.placeholders.video, "video_token_id", "<|video_pad|>");
+}
+
+void check_vocabulary(const Model& model) {
+  const std::int64_t vocabulary = model.decoder->vocab_size();
+  if (model.tokenizer->vocab_size() > vocabulary) {
+    throw_error(ErrorCode::kFormat,
+                "{}: the tokenizer has ids up to {}, but the model's vocab_size is {}",
+                model.directory.string(), model.tokenizer->vocab_size() - 1, vocabulary);
+  }
+  for (const llm::TokenId id : model.generation.eos_token_id) {
+    if (id >= vocabulary) {
+      throw_error(ErrorCode::kFormat, "{}: eos_token_id {} is outside the vocabulary of {}",
+                  model.directory.string(), id, vocabulary);
+    }
+  }
+}
+
+void check_preprocessor(const Model& model) {
+  const preprocess::PreprocessorConfig& p = model.preprocessor;
+  const std::int64_t width = 3 * p.temporal_patch_size * p.patch_size * p.patch_size;
+  if (width != model.vision->patch_dim() || p.merge_size != model.vision->spatial_merge_size()) {
+    throw_error(
+        ErrorCode::kFormat,
+        "{}: the preprocessor makes patches of {} values merged {}x{}, the vision tower takes "
+        "{} merged {}x{}",
+        model.directory.string(), width, p.merge_size, p.merge_size, model.vision->patch_dim(),
+        model.vision->spatial_merge_size(), model.vision->spatial_merge_size());
+  }
+}
+
+bool has_config(const std::filesystem::path& dir) {
+  std::error_code ec;
+  return std::filesystem::is_regular_file(dir / "config.json", ec);
+}
+
+}  // namespace
+
+Dtype parse_dtype(const std::string& name) {
+  for (const Dtype dtype : {Dtype::kAuto, Dtype::kF32, Dtype::kBF16}) {
+    if (name == dtype_name(dtype)) return dtype;
+  }
+  throw_error(ErrorCode::kInvalidArgument, "dtype is '{}', expected auto, f32 or bf16", name);
+}
+
+const char* dtype_name(Dtype dtype) noexcept {
+  switch (dtype) {
+    case Dtype::kAuto:
+      return "auto";
+    case Dtype::kF32:
+      return "f32";
+    case Dtype::kBF16:
+      return "bf16";
+  }
+  return "?";
+}
+
+std::vector<std::string> supported_model_types() {
+  std::vector<std::string> out;
+  for (const Family& family : kFamilies) out.emplace_back(family.model_type);
+  return out;
+}
+
+std::string read_model_type(const std::filesystem::path& model_dir, const Limits& limits) {
+  std::error_code ec;
+  if (!std::filesystem::is_directory(model_dir, ec)) {
+    throw_error(ErrorCode::kNotFound, "{}: {}", model_dir.string(),
+                std::filesystem::exists(model_dir, ec)
+                    ? "is not a directory, expected a model directory with config.json"
+                    : "no such model directory");
+  }
+  const std::filesystem::path path = model_dir / "config.json";
+  return json_string(read_json_file(path, limits), "model_type", path.string());
+}
+
+Model open_model(const std::filesystem::path& model_dir, Dtype dtype, const Limits& limits) {
+  Model model;
+  model.directory = model_dir;
+  model.model_type = read_model_type(model_dir, limits);
+  const Family& family = find_family(model_dir, model.model_type);
+  // Small files first: a mistake in them is told before gigabytes are packed.
+  model.tokenizer = llm::load_tokenizer(model_dir, limits);
+  model.preprocessor = preprocess::load_preprocessor_config(model_dir, limits);
+  model.generation = load_generation_config(model_dir, limits);
+  model.checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(model_dir, limits));
+  model.dtype = resolve_dtype(dtype, *model.checkpoint);
+  check_memory(model);
+  family.build(
+      model, model.dtype == Dtype::kF32 ? kernels::ComputeType::kF32 : kernels::ComputeType::kBF16,
+      limits);
+  find_prompt_tokens(model);
+  check_vocabulary(model);
+  if (model.vision != nullptr) check_preprocessor(model);
+  return model;
+}
+
+std::filesystem::path default_model_directory() {
+  if (const char* env = std::getenv("REELM_MODEL"); env != nullptr && *env != '\0') return env;
+  std::string looked;
+  std::error_code ec;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", ec);
+  if (!ec) {
+    const std::filesystem::path bin = program.parent_path();
+    std::vector<std::filesystem::path> places = {bin.parent_path() / "share/reelm/models/demo"};
+    // build/<preset>/apps/reelm: the source tree is a few steps up.
+    std::filesystem::path up = bin;
+    for (int i = 0; i < 6 && up.has_relative_path(); ++i, up = up.parent_path()) {
+      places.push_back(up / "models/demo");
+    }
+    for (const std::filesystem::path& place : places) {
+      if (has_config(place)) return place;
+      looked += (looked.empty() ? "" : ", ") + place.string();
+    }
+  }
+  throw_error(ErrorCode::kNotFound,
+              "no model was named (--model DIR or REELM_MODEL), and the demo model is not in: {}",
+              looked);
+}
+
+std::int64_t available_memory_bytes() noexcept {
+  try {
+    std::ifstream file("/proc/meminfo");
+    std::string key;
+    std::int64_t kilobytes = 0;
+    std::string unit;
+    while (file >> key >> kilobytes) {
+      if (key == "MemAvailable:") return kilobytes * 1024;
+      std::getline(file, unit);
+    }
+  } catch (...) {
+    // No such file, or not readable: unknown.
+  }
+  return 0;
+}
+
+}  // namespace reelm::pipeline

@@ -1,0 +1,75 @@
+// A model directory, opened: weights, tokenizer, settings; and the families that can be.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/limits.h"
+#include "../core/safetensors.h"
+#include "../llm/decoder.h"
+#include "../llm/mrope.h"
+#include "../llm/tokenizer.h"
+#include "../preprocess/config.h"
+#include "../vision/encoder.h"
+#include "generation_config.h"
+
+namespace reelm::pipeline {
+
+/// What weights and activations are multiplied in.
+enum class Dtype {
+  kAuto,  ///< bf16 for a checkpoint in bf16, f32 for any other
+  kF32,
+  kBF16,
+};
+
+/// Parses "auto", "f32" or "bf16"; throws Error{kInvalidArgument} naming them.
+Dtype parse_dtype(const std::string& name);
+/// "auto", "f32", "bf16".
+const char* dtype_name(Dtype dtype) noexcept;
+
+/// Ids of the tokens that prompts are built with.
+struct PromptTokens {
+  llm::TokenId im_start = -1;
+  llm::TokenId im_end = -1;
+  llm::TokenId vision_start = -1;  ///< -1 in models that take text only
+  llm::TokenId vision_end = -1;
+  llm::VisionTokenIds placeholders;
+};
+
+/// Everything of a model that does not change while it answers.
+struct Model {
+  std::filesystem::path directory;
+  std::string model_type;     ///< of config.json
+  Dtype dtype = Dtype::kF32;  ///< never kAuto
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::unique_ptr<const llm::Tokenizer> tokenizer;
+  std::unique_ptr<vision::VisionEncoder> vision;
+  std::unique_ptr<llm::Decoder> decoder;
+  preprocess::PreprocessorConfig preprocessor;
+  GenerationConfig generation;
+  PromptTokens tokens;
+};
+
+/// `model_type` of every family that can be opened, for messages and tables.
+std::vector<std::string> supported_model_types();
+
+/// `model_type` of config.json. Throws Error: kNotFound (no directory, no config.json), kFormat.
+std::string read_model_type(const std::filesystem::path& model_dir, const Limits& limits = {});
+
+/// Opens a directory in the Hugging Face layout. Throws Error naming what is missing or does not
+/// fit: kNotFound, kFormat, kUnsupported (a model_type of another family: lists the known ones),
+/// kLimit, kOutOfMemory (weights larger than the memory that is free).
+Model open_model(const std::filesystem::path& model_dir, Dtype dtype = Dtype::kAuto,
+                 const Limits& limits = {});
+
+/// The model to use when none is named: $REELM_MODEL; else the demo model, at
+/// <program>/../share/reelm/models/demo of an installed prefix, or models/demo above the program in
+/// a build tree. Throws Error{kNotFound} listing the places.
+std::filesystem::path default_model_directory();
+
+/// Bytes of memory the system could give now (MemAvailable of /proc/meminfo); 0 where unknown.
+std::int64_t available_memory_bytes() noexcept;
+
+}  // namespace reelm::pipeline

@@ -1,0 +1,86 @@
+#include "pipeline/prompt.h"
+
+#include "core/throw.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+/// Collects text between special tokens, so that it is encoded in one piece as the reference does:
+/// "user\n" and the question after it share tokens.
+class PromptBuilder {
+ public:
+  explicit PromptBuilder(const llm::Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  void text(std::string_view text) { pending_ += text; }
+
+  void special(llm::TokenId id, std::int64_t count = 1) {
+    flush();
+    ids_.insert(ids_.end(), static_cast<std::size_t>(count), id);
+  }
+
+  std::vector<llm::TokenId> finish() {
+    flush();
+    return std::move(ids_);
+  }
+
+ private:
+  void flush() {
+    if (pending_.empty()) return;
+    const std::vector<llm::TokenId> ids = tokenizer_.encode(pending_);
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    pending_.clear();
+  }
+
+  const llm::Tokenizer& tokenizer_;
+  std::string pending_;
+  std::vector<llm::TokenId> ids_;
+};
+
+}  // namespace
+
+std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const PromptTokens& tokens,
+                                      std::span<const Message> messages,
+                                      std::span<const MediaTokens> media, bool first_turn) {
+  if (messages.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no message to answer");
+  PromptBuilder out(tokenizer);
+  const auto open = [&](const std::string& role) {
+    out.special(tokens.im_start);
+    out.text(role + "\n");
+  };
+  const auto close = [&] {
+    out.special(tokens.im_end);
+    out.text("\n");
+  };
+  if (first_turn && messages.front().role != "system") {
+    open("system");
+    out.text(kDefaultSystemPrompt);
+    close();
+  }
+  std::size_t next_medium = 0;
+  for (const Message& message : messages) {
+    if (message.role != "system" && message.role != "user" && message.role != "assistant") {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "message role is '{}', expected system, user or assistant", message.role);
+    }
+    open(message.role);
+    for (const Content& content : message.content) {
+      if (const auto* text = std::get_if<std::string>(&content)) {
+        out.text(*text);
+        continue;
+      }
+      REELM_CHECK(next_medium < media.size());
+      const MediaTokens& medium = media[next_medium++];
+      out.special(tokens.vision_start);
+      out.special(medium.is_image ? tokens.placeholders.image : tokens.placeholders.video,
+                  medium.n_vision_tokens);
+      out.special(tokens.vision_end);
+    }
+    close();
+  }
+  REELM_CHECK(next_medium == media.size());
+  open("assistant");
+  return out.finish();
+}
+
+}  // namespace reelm::pipeline

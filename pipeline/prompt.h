@@ -1,0 +1,33 @@
+// Messages to token ids by the ChatML template of the Qwen models.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "../core/patch_batch.h"
+#include "message.h"
+#include "model.h"
+
+namespace reelm::pipeline {
+
+/// A medium's place in a prompt.
+struct MediaTokens {
+  bool is_image = false;
+  std::int64_t n_vision_tokens = 0;
+};
+
+/// The system message that templates of the Qwen2-VL Instruct models put first when there is none.
+inline constexpr const char* kDefaultSystemPrompt = "You are a helpful assistant.";
+
+/// ChatML: `<|im_start|>role\n...<|im_end|>\n` for each message, then `<|im_start|>assistant\n`;
+/// media as `<|vision_start|>` placeholders `<|vision_end|>` where they stand. With `first_turn`, a
+/// default system message precedes messages that do not begin with one. `media` are those of all
+/// messages in order. Text never yields special tokens, whatever it spells. Throws
+/// Error{kInvalidArgument}: an unknown role, no messages. Source: chat_template.json of
+/// Qwen2-VL-Instruct.
+std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const PromptTokens& tokens,
+                                      std::span<const Message> messages,
+                                      std::span<const MediaTokens> media, bool first_turn);
+
+}  // namespace reelm::pipeline

@@ -1,0 +1,255 @@
+#include "pipeline/turn.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/checked.h"
+#include "core/throw.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+// Where neither the request nor the model says: long enough for a description of a video, short
+// enough to end when a model rambles.
+constexpr std::int64_t kDefaultMaxNewTokens = 512;
+
+std::vector<PlannedMedium> open_media(const Model& model, const Limits& limits,
+                                      const Request& request, Trace& trace) {
+  std::vector<PlannedMedium> out;
+  for (const Message& message : request.messages) {
+    for (const Content& content : message.content) {
+      const auto* source = std::get_if<preprocess::MediaSource>(&content);
+      if (source == nullptr) continue;
+      if (static_cast<std::int64_t>(out.size()) >= limits.media_count) {
+        throw_error(ErrorCode::kLimit,
+                    "the prompt has more media than the limit media-count ({}) allows",
+                    limits.media_count);
+      }
+      if (model.vision == nullptr) {
+        throw_error(ErrorCode::kInvalidArgument, "{}: model_type '{}' takes no images or videos",
+                    source->name(), model.model_type);
+      }
+      preprocess::Media media(*source, limits, request.cancel);
+      preprocess::MediaPlan plan = preprocess::plan_media(media, model.preprocessor,
+                                                          request.sampling, limits, request.cancel);
+      trace.add("open", media.open_ms());
+      trace.add("scan", media.scan_ms());
+      out.push_back({source->name(), std::move(media), std::move(plan)});
+    }
+  }
+  return out;
+}
+
+void check_length(const Model& model, const Limits& limits, std::int64_t length,
+                  const PlannedTurn& turn, std::int64_t context) {
+  const auto n = static_cast<std::int64_t>(turn.ids.size());
+  if (n > limits.prompt_tokens) {
+    throw_error(ErrorCode::kLimit,
+                "the prompt has {} tokens ({} of them vision), over the limit prompt-tokens ({})",
+                n, turn.vision_tokens, limits.prompt_tokens);
+  }
+  // One more position is needed for the first token of the answer.
+  if (n >= context - length) {
+    throw_error(ErrorCode::kLimit,
+                "the prompt has {} tokens ({} of them vision) after {} already held, {} holds {}: "
+                "take fewer frames (--max-frames, --fps), smaller ones (--max-pixels) or less text",
+                n, turn.vision_tokens, length,
+                context == model.decoder->max_position_embeddings() ? "max_position_embeddings"
+                                                                    : "the session's context",
+                context);
+  }
+}
+
+void report(const Request& request, std::string_view stage, std::int64_t done, std::int64_t total) {
+  if (request.on_progress) request.on_progress({stage, done, total});
+}
+
+void add_reader_times(const preprocess::StageTimes& times, Trace& trace) {
+  trace.add("seek", times.seek);
+  trace.add("decode", times.decode);
+  trace.add("convert", times.convert);
+  trace.add("resize", times.resize);
+  trace.add("patchify", times.patchify);
+}
+
+}  // namespace
+
+std::int64_t activation_bytes(const Model& model, const PlannedTurn& turn) {
+  std::int64_t bytes =
+      checked_mul(turn.vision_tokens, model.decoder->hidden_size() * 4, "vision embeddings");
+  std::int64_t largest = 0;
+  for (const PlannedMedium& medium : turn.media) {
+    const auto [t, h, w] = medium.plan.grid_thw;
+    largest = std::max(largest, static_cast<std::int64_t>(model.vision->workspace_bytes(h, w)));
+  }
+  bytes = checked_add(bytes, largest, "activations");
+  return checked_add(bytes, static_cast<std::int64_t>(model.decoder->workspace_bytes()),
+                     "activations");
+}
+
+PlannedTurn plan_turn(const Model& model, const Limits& limits, const Request& request,
+                      const ConversationState& state, std::int64_t length, std::int64_t context,
+                      Trace& trace) {
+  PlannedTurn turn;
+  turn.media = open_media(model, limits, request, trace);
+  std::vector<MediaTokens> tokens;
+  std::vector<GridThw> grids;
+  for (const PlannedMedium& medium : turn.media) {
+    tokens.push_back({medium.plan.is_image, medium.plan.n_vision_tokens});
+    grids.push_back(medium.plan.grid_thw);
+    turn.vision_tokens =
+        checked_add(turn.vision_tokens, medium.plan.n_vision_tokens, "vision tokens");
+  }
+  if (turn.vision_tokens > limits.prompt_tokens) {
+    throw_error(ErrorCode::kLimit,
+                "the media make {} vision tokens, over the limit prompt-tokens ({})",
+                turn.vision_tokens, limits.prompt_tokens);
+  }
+  const bool first_turn = length == 0 && state.pending.empty();
+  turn.ids = state.pending;
+  const std::vector<llm::TokenId> prompt =
+      chat_prompt(*model.tokenizer, model.tokens, request.messages, tokens, first_turn);
+  turn.ids.insert(turn.ids.end(), prompt.begin(), prompt.end());
+  check_length(model, limits, length, turn, context);
+
+  const std::int64_t merge = model.vision == nullptr ? 1 : model.vision->spatial_merge_size();
+  turn.positions =
+      llm::mrope_positions(turn.ids, grids, merge, model.tokens.placeholders, state.next_position);
+  const std::int64_t wanted = request.generation.max_new_tokens.value_or(
+      model.generation.max_new_tokens.value_or(kDefaultMaxNewTokens));
+  if (wanted < 1) {
+    throw_error(ErrorCode::kInvalidArgument, "max-new-tokens is {}, expected 1 or more", wanted);
+  }
+  const std::int64_t room = context - length - static_cast<std::int64_t>(turn.ids.size());
+  turn.max_new_tokens = std::min(wanted, room);
+  return turn;
+}
+
+AlignedBuffer<float> encode_media(Model& model, const Limits& limits, const Request& request,
+                                  PlannedTurn& turn, std::vector<MediaReport>& reports,
+                                  Trace& trace) {
+  const std::int64_t hidden = model.decoder->hidden_size();
+  AlignedBuffer<float> embeds(static_cast<std::size_t>(turn.vision_tokens * hidden));
+  std::int64_t row = 0;
+  for (std::size_t i = 0; i < turn.media.size(); ++i) {
+    PlannedMedium& medium = turn.media[i];
+    const std::int64_t slices = medium.plan.grid_thw[0];
+    const std::int64_t rows = medium.plan.n_vision_tokens / slices;
+    preprocess::PatchReader reader(medium.media, medium.plan, model.preprocessor, limits,
+                                   request.cancel);
+    PatchBatch slice;
+    std::int64_t done = 0;
+    report(request, "frames", 0, slices);
+    for (; reader.next(slice); ++done, row += rows) {
+      REELM_CHECK(done < slices);
+      report(request, "frames", done + 1, slices);
+      if (request.observer != nullptr) request.observer->on_patches(i, slice);
+      TraceSpan span("vision");
+      model.vision->encode(slice, {embeds.data() + row * hidden, {rows, hidden}}, request.cancel);
+      report(request, "vision", done + 1, slices);
+    }
+    REELM_CHECK(done == slices);
+    add_reader_times(reader.times(), trace);
+    reports.push_back({medium.name, medium.plan, reader.warnings()});
+  }
+  return embeds;
+}
+
+llm::SamplingConfig sampling_config(const GenerationConfig& model,
+                                    const GenerationOptions& options) {
+  llm::SamplingConfig out = model.sampling;
+  if (options.temperature) {
+    out.do_sample = *options.temperature != 0.0;
+    out.temperature = *options.temperature;
+  }
+  if (options.top_p) out.top_p = *options.top_p;
+  if (options.top_k) out.top_k = *options.top_k;
+  if (options.repetition_penalty) out.repetition_penalty = *options.repetition_penalty;
+  out.seed = options.seed;
+  llm::validate(out);
+  return out;
+}
+
+namespace {
+
+/// Takes the prompt in; logits of its last position.
+void prefill(Model& model, const Request& request, const PlannedTurn& turn,
+             TensorView<const float> vision_embeds, llm::KvCache& cache, TensorView<float> logits) {
+  TraceSpan span("prefill");
+  const auto n = static_cast<std::int64_t>(turn.ids.size());
+  const TensorView<const std::int64_t> positions(turn.positions.ids.data(), {3, n});
+  if (request.observer != nullptr) {
+    request.observer->on_prompt(turn.ids, positions, turn.positions.rope_delta);
+  }
+  report(request, "prefill", 0, n);
+  model.decoder->prefill({turn.ids, positions, vision_embeds}, cache, logits, request.cancel);
+  report(request, "prefill", n, n);
+}
+
+/// What the template puts behind an answer, for the next turn: the last token was chosen but never
+/// fed to the decoder, so it comes first unless it was the one that ended the answer.
+std::vector<llm::TokenId> closing_tokens(const Model& model, llm::TokenId last, bool ended) {
+  const llm::VisionTokenIds& placeholders = model.tokens.placeholders;
+  std::vector<llm::TokenId> out;
+  if (!ended && last != placeholders.image && last != placeholders.video) out.push_back(last);
+  out.push_back(model.tokens.im_end);
+  const std::vector<llm::TokenId> newline = model.tokenizer->encode("\n");
+  out.insert(out.end(), newline.begin(), newline.end());
+  return out;
+}
+
+}  // namespace
+
+void generate(Model& model, const Request& request, const PlannedTurn& turn,
+              TensorView<const float> vision_embeds, llm::KvCache& cache, ConversationState& state,
+              Answer& answer) {
+  const std::int64_t vocabulary = model.decoder->vocab_size();
+  AlignedBuffer<float> storage(static_cast<std::size_t>(vocabulary));
+  const TensorView<float> logits(storage.data(), {vocabulary});
+  llm::Sampler sampler(sampling_config(model.generation, request.generation), vocabulary);
+  sampler.see(state.seen);
+  sampler.see(turn.ids);
+
+  prefill(model, request, turn, vision_embeds, cache, logits);
+  const auto n = static_cast<std::int64_t>(turn.ids.size());
+  std::int64_t position = state.next_position + n + turn.positions.rope_delta;
+
+  llm::StreamDecoder stream(*model.tokenizer);
+  const auto emit = [&](const std::string& piece) {
+    answer.text += piece;
+    return piece.empty() || !request.on_text || request.on_text(piece);
+  };
+  const auto& eos = model.generation.eos_token_id;
+  answer.finish_reason = FinishReason::kLength;
+  llm::TokenId token = -1;
+  for (std::int64_t i = 0; i < turn.max_new_tokens; ++i) {
+    if (request.cancel != nullptr) request.cancel->check();
+    if (request.observer != nullptr) request.observer->on_logits(i, logits);
+    {
+      TraceSpan span("sampling");
+      token = sampler.sample({storage.data(), storage.size()});
+    }
+    answer.token_ids.push_back(token);
+    if (std::find(eos.begin(), eos.end(), token) != eos.end()) {
+      answer.finish_reason = FinishReason::kStop;
+      break;
+    }
+    if (!emit(stream.push(token))) {
+      answer.finish_reason = FinishReason::kCallback;
+      break;
+    }
+    if (i + 1 == turn.max_new_tokens) break;
+    TraceSpan span("decode_tokens");
+    model.decoder->step(token, position++, cache, logits);
+  }
+  if (answer.finish_reason != FinishReason::kCallback) (void)emit(stream.finish());
+
+  state.seen.insert(state.seen.end(), turn.ids.begin(), turn.ids.end());
+  state.seen.insert(state.seen.end(), answer.token_ids.begin(), answer.token_ids.end());
+  const bool ended = answer.finish_reason == FinishReason::kStop;
+  state.pending = closing_tokens(model, token, ended);
+  state.next_position = position;
+}
+
+}  // namespace reelm::pipeline

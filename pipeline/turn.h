@@ -1,0 +1,63 @@
+// The steps of one turn, in order: plan, encode, prefill, generate. Not installed.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/aligned_buffer.h"
+#include "core/trace.h"
+#include "llm/sampler.h"
+#include "pipeline/engine.h"
+#include "pipeline/prompt.h"
+#include "preprocess/patch_reader.h"
+
+namespace reelm::pipeline {
+
+/// An opened medium and what will be read from it.
+struct PlannedMedium {
+  std::string name;
+  preprocess::Media media;
+  preprocess::MediaPlan plan;
+};
+
+/// A turn's prompt with everything that is known before a frame is decoded.
+struct PlannedTurn {
+  std::vector<PlannedMedium> media;
+  std::vector<llm::TokenId> ids;  // what is appended to the cache
+  llm::MropePositions positions;  // of ids, from the conversation's next position on
+  std::int64_t vision_tokens = 0;
+  std::int64_t max_new_tokens = 0;
+};
+
+/// What a conversation carries from turn to turn.
+struct ConversationState {
+  std::vector<llm::TokenId> seen;     // all ids so far, for the repetition penalty
+  std::vector<llm::TokenId> pending;  // chosen but not yet in the cache: closes the last answer
+  std::int64_t next_position = 0;     // of M-RoPE
+};
+
+/// Opens and plans the media, builds the prompt, checks it against `room` (positions left) and the
+/// limits. Adds times of open and scan to `trace`.
+PlannedTurn plan_turn(const Model& model, const Limits& limits, const Request& request,
+                      const ConversationState& state, std::int64_t length, std::int64_t context,
+                      Trace& trace);
+
+/// Bytes of a turn's vision rows and of the workspaces at their largest.
+std::int64_t activation_bytes(const Model& model, const PlannedTurn& turn);
+
+/// Reads, resizes and encodes all media slice by slice: [vision_tokens, hidden_size] in prompt
+/// order. Fills one report a medium.
+AlignedBuffer<float> encode_media(Model& model, const Limits& limits, const Request& request,
+                                  PlannedTurn& turn, std::vector<MediaReport>& reports,
+                                  Trace& trace);
+
+/// The sampling settings of a request: its options over the model's.
+llm::SamplingConfig sampling_config(const GenerationConfig& model,
+                                    const GenerationOptions& options);
+
+/// Prefills the turn's prompt and generates the answer; advances `state`.
+void generate(Model& model, const Request& request, const PlannedTurn& turn,
+              TensorView<const float> vision_embeds, llm::KvCache& cache, ConversationState& state,
+              Answer& answer);
+
+}  // namespace reelm::pipeline
