@@ -1,0 +1,115 @@
+"""Remake every committed golden: tests/goldens/*.safetensors. One command, about two minutes.
+
+    python tools/make_goldens.py                 all of them
+    python tools/make_goldens.py demo_image ...  some, by name
+    python tools/make_goldens.py --list          what there is and how each is made
+
+Each golden is one call of tools/make_golden.py, printed before it runs. The random models that some
+of them need are generated from tests/goldens/models/*.json into a temporary directory.
+
+needs: tools/requirements-golden.txt
+"""
+
+import argparse
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+GOLDENS = REPOSITORY / "tests" / "goldens"
+SAMPLE = "models/demo/sample.mp4"
+MEDIA = "tests/goldens/media/"
+LIMIT, TOTAL = 300_000, 4_000_000  # bytes: one golden, all of them
+
+
+# name: (media, question, options). The model is models/demo.
+DEMO = {
+    "demo_direction": ([SAMPLE], "Which direction does the yellow square move?", ""),
+    "demo_describe": ([SAMPLE], "Describe the video.", ""),
+    "demo_text": ([], "What color is the square?", ""),
+    "demo_system": ([SAMPLE], "What do you see?", "--system 'Answer in one word.'"),
+    "demo_image": ([MEDIA + "square.png"], "What color is the square?", ""),
+    "demo_jpeg": ([MEDIA + "odd.jpg"], "What shape is the green object?", ""),
+    "demo_webp": ([MEDIA + "ring.webp"], "What color is the ring?", "--max-pixels 25088"),
+    "demo_alpha": ([MEDIA + "alpha.png"], "Describe the video.", ""),
+    "demo_grey": ([MEDIA + "grey.png"], "What shape is the white object?", ""),
+    "demo_two_videos": (
+        [MEDIA + "wide.mp4", MEDIA + "tall.mp4"],
+        "Is there a blue square?",
+        "",
+    ),
+    "demo_mixed": (
+        [MEDIA + "square.png", MEDIA + "square.mp4", MEDIA + "odd.jpg"],
+        "How many objects are there?",
+        "",
+    ),
+    "demo_odd": ([MEDIA + "odd.webm"], "Which way is the ring moving?", ""),
+    "demo_hevc": ([MEDIA + "hevc.mp4"], "What does the cyan diamond do?", ""),
+    "demo_rotated": ([MEDIA + "rotated.mp4"], "Which way is the blue square moving?", ""),
+    "demo_gif": ([MEDIA + "moving.gif"], "What color is the circle?", ""),
+    "demo_range": ([SAMPLE], "Where is the square going?", "--from 0.5 --to 2.1"),
+    "demo_frames": ([MEDIA + "square.mp4"], "Describe the video.", "--frames 8"),
+    "demo_fps": ([SAMPLE], "Describe the video.", "--fps 1.5 --min-frames 2 --max-frames 20"),
+    "demo_pixels": (
+        [MEDIA + "tall.mp4"],
+        "Which way is the triangle moving?",
+        "--min-pixels 25088 --max-pixels 50176 --frames 2",
+    ),
+    # t = 10 slices on a grid 3 high and 4 wide: here the two M-RoPE rules differ.
+    "demo_long": ([MEDIA + "long.mp4"], "How does the orange cross move?", "--frames 20"),
+    "demo_hf": ([SAMPLE], "Which direction does the yellow square move?", "--reference hf"),
+    "demo_hf_frames": (
+        [MEDIA + "square.mp4"],
+        "What color is the circle?",
+        "--reference hf --frames 6",
+    ),
+    "demo_hf_image": (
+        [MEDIA + "odd.jpg", MEDIA + "alpha.png"],
+        "Describe the video.",
+        "--reference hf",
+    ),
+    "demo_bf16": ([SAMPLE], "What shape is the yellow object?", "--dtype bf16"),
+}
+
+
+def command(name: str) -> list[str]:
+    """The call of make_golden.py that makes a golden of the demo model."""
+    media, question, options = DEMO[name]
+    out = f"tests/goldens/{name}.safetensors"
+    return ["models/demo", *media, question, out, *shlex.split(options)]
+
+
+def run(arguments: list[str]) -> None:
+    print("python tools/make_golden.py", shlex.join(arguments), flush=True)
+    tool = [sys.executable, "tools/make_golden.py", *arguments]
+    subprocess.run(tool, check=True, cwd=REPOSITORY)
+
+
+def main():
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("names", nargs="*", metavar="NAME")
+    p.add_argument("--list", action="store_true", help="print the commands only")
+    a = p.parse_args()
+    known = list(DEMO)
+    for name in a.names:
+        if name not in known:
+            sys.exit(f"make_goldens.py: {name}: unknown; one of {' '.join(known)}")
+    for name in a.names or known:
+        if a.list:
+            print("python tools/make_golden.py", shlex.join(command(name)))
+        else:
+            run(command(name))
+    sizes = {f.name: f.stat().st_size for f in GOLDENS.glob("*.safetensors")}
+    for name, size in sizes.items():
+        if size >= LIMIT:
+            sys.exit(f"make_goldens.py: {name}: {size} bytes, the limit is {LIMIT}")
+    if sum(sizes.values()) >= TOTAL:
+        sys.exit(f"make_goldens.py: {sum(sizes.values())} bytes in all, the limit is {TOTAL}")
+
+
+if __name__ == "__main__":
+    main()
