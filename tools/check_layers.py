@@ -38,7 +38,8 @@ NOT_IN_PUBLIC = re.compile(
 # cannot become the copy that the linker keeps for the whole program, which would then need that CPU.
 ISA_SAFE = re.compile(
     r"\w*intrin\.h|cpuid\.h|simde/.*|"
-    r"(bit|cassert|cfloat|climits|cmath|cstddef|cstdint|cstring|limits|type_traits)")
+    r"(bit|cassert|cfloat|climits|cmath|cstddef|cstdint|cstring|limits|type_traits)|"
+    r"(float|limits|math|stddef|stdint|string)\.h")
 ISA_FOLDER = re.compile(r"kernels/(?!reference/)[^/]+/")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
