@@ -32,7 +32,7 @@ void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) 
     return;
   }
 #ifdef __SANITIZE_THREAD__
-  // libgomp's barriers wait where ThreadSanitizer does not look, so that it would report every loop.
+  // ThreadSanitizer does not see libgomp's barriers and would report every loop.
   std::vector<std::thread> team;
   for (std::int64_t i = 0; i < pieces; ++i) {
     team.emplace_back(body, context, n * i / pieces, n * (i + 1) / pieces);
