@@ -1,6 +1,8 @@
 #include "core/json.h"
 
 #include <cmath>
+#include <unordered_set>
+#include <vector>
 
 #include "core/mapped_file.h"
 #include "core/throw.h"
@@ -58,16 +60,15 @@ std::string excerpt(const Json& value) {
   return text;
 }
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string& source, const Limits& limits) {
+Json parse(std::string_view text, const std::string& source, const Limits& limits,
+           const Json::parser_callback_t& callback) {
   if (static_cast<std::int64_t>(text.size()) > limits.json_bytes) {
     throw_error(ErrorCode::kLimit, "{}: {} bytes of JSON, over the limit json-bytes ({})", source,
                 text.size(), limits.json_bytes);
   }
   check_depth(text, source, limits);
   try {
-    return Json::parse(text.begin(), text.end());
+    return Json::parse(text.begin(), text.end(), callback);
   } catch (const Json::exception& e) {
     std::string reason = e.what();
     for (char& c : reason) {
@@ -78,14 +79,64 @@ Json parse_json(std::string_view text, const std::string& source, const Limits& 
   }
 }
 
-Json read_json_file(const std::filesystem::path& path, const Limits& limits) {
-  const MappedFile file(path);
+/// Of valid JSON that has one.
+std::string first_repeated_key(std::string_view text) {
+  std::string found;
+  std::vector<std::unordered_set<std::string>> keys;  // of each open object
+  [[maybe_unused]] const Json parsed =
+      Json::parse(text.begin(), text.end(), [&](int, Json::parse_event_t event, Json& value) {
+        if (event == Json::parse_event_t::object_start) keys.emplace_back();
+        if (event == Json::parse_event_t::object_end) keys.pop_back();
+        if (event == Json::parse_event_t::key && found.empty() &&
+            !keys.back().insert(value.get<std::string>()).second) {
+          found = value.get<std::string>();
+        }
+        return true;
+      });
+  return found;
+}
+
+/// The text lives as long as the file.
+std::string_view text_of(const MappedFile& file) {
   const auto bytes = file.bytes();
   if (bytes.empty()) {
-    throw_error(ErrorCode::kFormat, "{}: is empty, expected a JSON document", path.string());
+    throw_error(ErrorCode::kFormat, "{}: is empty, expected a JSON document", file.path().string());
   }
-  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string(),
-                    limits);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& source, const Limits& limits) {
+  return parse(text, source, limits, nullptr);
+}
+
+Json parse_json_unique(std::string_view text, const std::string& source, const Limits& limits) {
+  // Counting keys costs next to nothing; only a file that fails the count is read for their names.
+  bool repeated = false;
+  std::vector<std::size_t> keys;  // of each open object
+  const Json json = parse(text, source, limits, [&](int, Json::parse_event_t event, Json& value) {
+    if (event == Json::parse_event_t::object_start) keys.push_back(0);
+    if (event == Json::parse_event_t::key) ++keys.back();
+    if (event == Json::parse_event_t::object_end) {
+      repeated = repeated || value.size() != keys.back();
+      keys.pop_back();
+    }
+    return true;
+  });
+  if (repeated) {
+    throw_error(ErrorCode::kFormat, "{}: the key {} is there twice", source,
+                excerpt(Json(first_repeated_key(text))));
+  }
+  return json;
+}
+
+Json read_json_file(const std::filesystem::path& path, const Limits& limits) {
+  return parse_json(text_of(MappedFile(path)), path.string(), limits);
+}
+
+Json read_json_file_unique(const std::filesystem::path& path, const Limits& limits) {
+  return parse_json_unique(text_of(MappedFile(path)), path.string(), limits);
 }
 
 std::int64_t json_int(const Json& object, std::string_view key, const std::string& where,

@@ -20,6 +20,11 @@ Json read_json_file(const std::filesystem::path& path, const Limits& limits = {}
 /// Parses text that came from `source` (named in errors); same checks.
 Json parse_json(std::string_view text, const std::string& source, const Limits& limits = {});
 
+/// The same, and a key that an object holds twice is Error{kFormat} naming it: for files where the
+/// names are the data (tensors, vocabularies) and the last one silently winning would hide damage.
+Json read_json_file_unique(const std::filesystem::path& path, const Limits& limits = {});
+Json parse_json_unique(std::string_view text, const std::string& source, const Limits& limits = {});
+
 /// Typed access. `where` ("config.json: vision_config") is named in errors, with what was found.
 /// Integers must fit [min, max]; numbers must be finite.
 std::int64_t json_int(const Json& object, std::string_view key, const std::string& where,

@@ -40,25 +40,34 @@ class Tokenizer {
   virtual std::string token_bytes(TokenId id) const = 0;
 
   /// The text of ids, specials left out when `skip_special_tokens`; incomplete characters become
-  /// U+FFFD, as transformers' decode does.
+  /// U+FFFD and ids that are no token (has_token) say nothing, as in transformers' decode.
   virtual std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const = 0;
 
   /// One more than the largest id.
   virtual std::int64_t vocab_size() const = 0;
+
+  /// Whether the id has a token; a vocabulary may have gaps, and a model more rows than tokens.
+  virtual bool has_token(TokenId id) const { return id >= 0 && id < vocab_size(); }
+
+  /// Whether decode leaves out a space at the very beginning (SentencePiece puts one there).
+  virtual bool drops_first_space() const { return false; }
 };
 
-/// Collects the bytes of tokens and lets go of them only at the ends of characters.
+/// Collects the bytes of tokens and lets go of them only at the ends of characters. All that push
+/// and finish return, put together, is decode() of all the ids. The tokenizer outlives it.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true);
   /// Adds a token; returns the text that has become whole, perhaps empty. Never half a character.
   std::string push(TokenId id);
-  /// What is left at the end of the answer: an incomplete character becomes U+FFFD.
+  /// What is left at the end of the answer: an incomplete character becomes U+FFFD. The decoder is
+  /// then as new.
   std::string finish();
 
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;
+  bool drop_space_;  // nothing has come yet, and a space that comes first is left out
   std::string pending_;
 };
 

@@ -34,5 +34,24 @@ TEST(Json, ErrorsNameSourceAndKey) {
   EXPECT_THROW(json_string(object, "missing", "x"), Error);
 }
 
+TEST(Json, UniqueRefusesRepeatedKeysAtAnyDepth) {
+  const auto unique_error = [](const std::string& text) -> std::string {
+    try {
+      parse_json_unique(text, "x.json");
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(unique_error(R"({"a": {"a": 1}, "b": [{"a": 2}, {"a": 3}]})"), "");
+  EXPECT_EQ(unique_error("[]"), "");
+  EXPECT_NE(unique_error(R"({"a": 1, "b": 2, "a": 1})").find("\"a\" is there twice"),
+            std::string::npos);
+  EXPECT_NE(unique_error(R"([{"o": {"k": 1, "k": 2}}])").find("\"k\""), std::string::npos);
+  EXPECT_NE(unique_error(R"({"a": )").find("not valid JSON"), std::string::npos);
+  // The last one holds where names are not the data, as everywhere.
+  EXPECT_EQ(json_int(parse_json(R"({"a": 1, "a": 2})", "x"), "a", "x", 0, 9), 2);
+}
+
 }  // namespace
 }  // namespace reelm

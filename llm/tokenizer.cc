@@ -1,0 +1,89 @@
+#include "llm/tokenizer.h"
+
+#include <algorithm>
+
+#include "core/throw.h"
+#include "llm/tokenizer_files.h"
+#include "llm/tokenizer_sentencepiece.h"
+#include "llm/tokenizer_unicode.h"
+
+namespace reelm::llm {
+
+namespace {
+
+bool has(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+/// tokenizer.model, else the only *.model; empty when there is none.
+std::filesystem::path find_sentencepiece(const std::filesystem::path& model_dir) {
+  if (has(model_dir / "tokenizer.model")) return model_dir / "tokenizer.model";
+  std::vector<std::filesystem::path> found;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(model_dir, ignored)) {
+    if (entry.path().extension() == ".model") found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  if (found.size() > 1) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "{}: several SentencePiece models ({}, {}, ...): name one tokenizer.model",
+                model_dir.string(), found[0].filename().string(), found[1].filename().string());
+  }
+  return found.empty() ? std::filesystem::path() : found[0];
+}
+
+}  // namespace
+
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
+    : tokenizer_(&tokenizer),
+      skip_special_tokens_(skip_special_tokens),
+      drop_space_(tokenizer.drops_first_space()) {}
+
+std::string StreamDecoder::push(TokenId id) {
+  if (skip_special_tokens_ && tokenizer_->is_special(id)) return "";
+  // Ids without a token say nothing, as in decode.
+  if (!tokenizer_->has_token(id)) return "";
+  pending_ += tokenizer_->token_bytes(id);
+  if (drop_space_ && !pending_.empty()) {
+    if (pending_[0] == ' ') pending_.erase(0, 1);
+    drop_space_ = false;
+  }
+  const std::size_t whole = pending_.size() - utf8_incomplete_tail(pending_);
+  std::string out = utf8_lossy(std::string_view(pending_).substr(0, whole));
+  pending_.erase(0, whole);
+  return out;
+}
+
+std::string StreamDecoder::finish() {
+  std::string out = utf8_lossy(pending_);
+  pending_.clear();
+  drop_space_ = tokenizer_->drops_first_space();
+  return out;
+}
+
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_dir,
+                                          const Limits& limits) {
+  const bool has_vocab = has(model_dir / "vocab.json");
+  const bool has_merges = has(model_dir / "merges.txt");
+  if (has(model_dir / "tokenizer.json") || (has_vocab && has_merges)) {
+    BpeData data = has(model_dir / "tokenizer.json")
+                       ? read_tokenizer_json(model_dir / "tokenizer.json", limits)
+                       : read_vocab_and_merges(model_dir, limits);
+    add_config_tokens(model_dir, limits, data);
+    return make_bpe_tokenizer(data);
+  }
+  if (const auto path = find_sentencepiece(model_dir); !path.empty()) {
+    return load_sentencepiece(path, limits);
+  }
+  if (has_vocab != has_merges) {
+    throw_error(ErrorCode::kNotFound, "{}: {} is there, but not {}", model_dir.string(),
+                has_vocab ? "vocab.json" : "merges.txt", has_vocab ? "merges.txt" : "vocab.json");
+  }
+  throw_error(ErrorCode::kNotFound,
+              "{}: no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, "
+              "tokenizer.model and *.model",
+              model_dir.string());
+}
+
+}  // namespace reelm::llm

@@ -1,0 +1,321 @@
+#include "llm/tokenizer_files.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "core/json.h"
+#include "core/mapped_file.h"
+#include "core/throw.h"
+#include "llm/tokenizer_split.h"
+
+namespace reelm::llm {
+
+namespace {
+
+/// For messages: one line of JSON, not too long.
+std::string excerpt(const Json& value) {
+  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+  return text.size() > 200 ? text.substr(0, 197) + "..." : text;
+}
+
+const Json& member_or_null(const Json& object, std::string_view key) {
+  static const Json null;
+  const auto it = object.find(key);
+  return it == object.end() ? null : *it;
+}
+
+std::string type_of(const Json& component) {
+  const auto it = component.is_object() ? component.find("type") : component.end();
+  return component.is_object() && it != component.end() && it->is_string() ? it->get<std::string>()
+                                                                           : "";
+}
+
+/// Refuses what reelm does not do: Error{kUnsupported} saying what was found and what is possible.
+void expect(bool ok, const std::string& where, std::string_view what, const Json& found,
+            std::string_view expected) {
+  if (ok) return;
+  throw_error(ErrorCode::kUnsupported, "{}: {} is {}, reelm supports only {}", where, what,
+              excerpt(found), expected);
+}
+
+void check_object(const Json& value, const std::string& where) {
+  if (!value.is_object()) {
+    throw_error(ErrorCode::kFormat, "{}: expected an object, found {}", where, value.type_name());
+  }
+}
+
+/// {"spelling": id, ...}.
+std::vector<std::pair<std::string, TokenId>> read_vocab(const Json& vocab,
+                                                        const std::string& where) {
+  check_object(vocab, where);
+  if (vocab.empty()) throw_error(ErrorCode::kFormat, "{}: is empty", where);
+  std::vector<std::pair<std::string, TokenId>> out;
+  out.reserve(vocab.size());
+  for (const auto& [spelling, id] : vocab.items()) {
+    out.emplace_back(spelling,
+                     static_cast<TokenId>(json_int(vocab, spelling, where, 0, kMaxTokenId)));
+  }
+  return out;
+}
+
+/// "a b" -> {a, b}; neither side may be empty or hold a space.
+std::pair<std::string, std::string> split_merge(std::string_view line, const std::string& where) {
+  const std::size_t space = line.find(' ');
+  if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
+      line.find(' ', space + 1) != std::string_view::npos) {
+    throw_error(ErrorCode::kFormat, "{}: expected two tokens with a space between, found {}", where,
+                excerpt(Json(std::string(line))));
+  }
+  return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
+}
+
+std::vector<std::pair<std::string, std::string>> read_merges(const Json& merges,
+                                                             const std::string& where) {
+  if (!merges.is_array()) {
+    throw_error(ErrorCode::kFormat, "{}: expected an array, found {}", where, merges.type_name());
+  }
+  std::vector<std::pair<std::string, std::string>> out;
+  out.reserve(merges.size());
+  for (const Json& merge : merges) {
+    if (merge.is_string()) {
+      out.push_back(split_merge(merge.get_ref<const std::string&>(),
+                                fmt::format("{}[{}]", where, out.size())));
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
+               merge[1].is_string()) {
+      out.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
+    } else {
+      throw_error(ErrorCode::kFormat, "{}[{}]: expected \"a b\" or [\"a\", \"b\"], found {}", where,
+                  out.size(), excerpt(merge));
+    }
+  }
+  return out;
+}
+
+/// Lines "a b" by rank, the first perhaps "#version: ...".
+std::vector<std::pair<std::string, std::string>> read_merges_txt(const std::filesystem::path& path,
+                                                                 const Limits& limits) {
+  const MappedFile file(path);
+  const auto bytes = file.bytes();
+  if (static_cast<std::int64_t>(bytes.size()) > limits.json_bytes) {
+    throw_error(ErrorCode::kLimit, "{}: {} bytes, over the limit json-bytes ({})", path.string(),
+                bytes.size(), limits.json_bytes);
+  }
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::vector<std::pair<std::string, std::string>> out;
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
+    out.push_back(split_merge(line, fmt::format("{}: line {}", path.string(), number)));
+  }
+  if (out.empty()) throw_error(ErrorCode::kFormat, "{}: has no merges", path.string());
+  return out;
+}
+
+AddedToken read_added(const Json& entry, TokenId id, const std::string& where) {
+  AddedToken token;
+  token.id = id;
+  token.content = json_string(entry, "content", where);
+  if (token.content.empty() || token.content.size() > kMaxAddedTokenBytes) {
+    throw_error(ErrorCode::kFormat, "{}: content of {} bytes, expected 1 to {}", where,
+                token.content.size(), kMaxAddedTokenBytes);
+  }
+  token.special = json_bool_or(entry, "special", where, false);
+  token.single_word = json_bool_or(entry, "single_word", where, false);
+  token.lstrip = json_bool_or(entry, "lstrip", where, false);
+  token.rstrip = json_bool_or(entry, "rstrip", where, false);
+  token.normalized = json_bool_or(entry, "normalized", where, !token.special);
+  return token;
+}
+
+/// The model: byte-level BPE without the features Qwen2 does not use.
+void read_model(const Json& model, const std::string& file, BpeData& data) {
+  const std::string where = file + ": model";
+  check_object(model, where);
+  const Json& type = member_or_null(model, "type");
+  expect(type.is_null() || type == "BPE", where, "type", type, "BPE");
+  const auto is_off = [](const Json& v) { return v.is_null() || v == "" || v == false || v == 0; };
+  for (const char* key :
+       {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"}) {
+    const Json& value = member_or_null(model, key);
+    expect(is_off(value), where, key, value, "models without it");
+  }
+  data.ignore_merges = json_bool_or(model, "ignore_merges", where, false);
+  data.vocab_source = file;
+  data.merges_source = where + ".merges";
+  data.vocab = read_vocab(member_or_null(model, "vocab"), where + ".vocab");
+  data.merges = read_merges(member_or_null(model, "merges"), data.merges_source);
+}
+
+/// The steps of a Sequence (`key` holds them), or the component itself.
+std::vector<Json> steps_of(const Json& component, const char* key) {
+  if (component.is_null()) return {};
+  if (type_of(component) != "Sequence") return {component};
+  const Json& steps = member_or_null(component, key);
+  return steps.is_array() ? std::vector<Json>(steps.begin(), steps.end())
+                          : std::vector<Json>{component};
+}
+
+/// Only what decides ids and text is looked at; offsets (trim_offsets) are not reelm's business.
+void read_components(const Json& root, const std::string& file, BpeData& data) {
+  const Json& normalizer = member_or_null(root, "normalizer");
+  const auto normal_steps = steps_of(normalizer, "normalizers");
+  data.nfc = !normal_steps.empty();
+  expect(std::all_of(normal_steps.begin(), normal_steps.end(),
+                     [](const Json& step) { return type_of(step) == "NFC"; }),
+         file, "normalizer", normalizer, "NFC or none");
+
+  const Json& pre = member_or_null(root, "pre_tokenizer");
+  const auto pre_steps = steps_of(pre, "pretokenizers");
+  const std::string expected = fmt::format(
+      "Split by the Regex of Qwen2 ({}), Isolated, then ByteLevel without regex and prefix space",
+      kQwen2Pattern);
+  expect(pre_steps.size() == 2 && type_of(pre_steps[0]) == "Split" &&
+             type_of(pre_steps[1]) == "ByteLevel",
+         file, "pre_tokenizer", pre, expected);
+  const Json& pattern = member_or_null(pre_steps[0], "pattern");
+  const Json& invert = member_or_null(pre_steps[0], "invert");
+  expect(pattern.is_object() && member_or_null(pattern, "Regex") == std::string(kQwen2Pattern) &&
+             member_or_null(pre_steps[0], "behavior") == "Isolated" &&
+             (invert.is_null() || invert == false) &&
+             member_or_null(pre_steps[1], "add_prefix_space") == false &&
+             member_or_null(pre_steps[1], "use_regex") == false,
+         file, "pre_tokenizer", pre, expected);
+
+  for (const char* key : {"decoder", "post_processor"}) {
+    const Json& component = member_or_null(root, key);
+    expect(component.is_null() || type_of(component) == "ByteLevel", file, key, component,
+           "ByteLevel or none");
+  }
+}
+
+/// Contents that tokenizer_config.json names as special tokens, whatever their place.
+std::unordered_set<std::string> config_specials(const Json& config) {
+  std::unordered_set<std::string> out;
+  const auto add = [&](const Json& value) {
+    if (value.is_string()) out.insert(value.get<std::string>());
+    if (value.is_object() && member_or_null(value, "content").is_string()) {
+      out.insert(value["content"].get<std::string>());
+    }
+  };
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token",
+                          "cls_token", "mask_token"}) {
+    add(member_or_null(config, key));
+  }
+  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+    const Json& list = member_or_null(config, key);
+    if (!list.is_structured()) continue;
+    for (const Json& value : list) add(value);
+  }
+  return out;
+}
+
+/// Makes them special, and added tokens of those that are only in the vocabulary.
+void mark_specials(std::unordered_set<std::string> specials, BpeData& data) {
+  for (AddedToken& token : data.added) {
+    if (specials.erase(token.content) != 0) token.special = true;
+  }
+  if (specials.empty()) return;
+  for (const auto& [spelling, id] : data.vocab) {
+    if (specials.count(spelling) == 0) continue;
+    AddedToken token;
+    token.id = id;
+    token.content = spelling;
+    token.special = true;
+    data.added.push_back(std::move(token));
+  }
+}
+
+TokenId id_of_key(const std::string& key, const std::string& where) {
+  const bool digits =
+      !key.empty() && key.size() <= 9 &&
+      std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const int id = digits ? std::stoi(key) : -1;
+  if (id < 0 || id > kMaxTokenId) {
+    throw_error(ErrorCode::kFormat, "{}: key {} is not an id from 0 to {}", where,
+                excerpt(Json(key)), kMaxTokenId);
+  }
+  return id;
+}
+
+}  // namespace
+
+BpeData read_tokenizer_json(const std::filesystem::path& path, const Limits& limits) {
+  const Json root = read_json_file_unique(path, limits);
+  const std::string file = path.string();
+  check_object(root, file);
+  BpeData data;
+  // Before the vocabulary: "this is a WordPiece tokenizer" says more than what is wrong with its
+  // vocabulary as BPE.
+  const Json& model = member_or_null(root, "model");
+  if (const std::string type = type_of(model); !type.empty()) {
+    expect(type == "BPE", file + ": model", "type", Json(type), "BPE");
+  }
+  read_components(root, file, data);
+  read_model(model, file, data);
+  const Json& added = member_or_null(root, "added_tokens");
+  if (added.is_null()) return data;
+  if (!added.is_array()) {
+    throw_error(ErrorCode::kFormat, "{}: added_tokens: expected an array, found {}", file,
+                added.type_name());
+  }
+  for (std::size_t i = 0; i < added.size(); ++i) {
+    const std::string where = fmt::format("{}: added_tokens[{}]", file, i);
+    const auto id = static_cast<TokenId>(json_int(added[i], "id", where, 0, kMaxTokenId));
+    data.added.push_back(read_added(added[i], id, where));
+  }
+  return data;
+}
+
+BpeData read_vocab_and_merges(const std::filesystem::path& model_dir, const Limits& limits) {
+  const auto vocab_path = model_dir / "vocab.json";
+  const auto merges_path = model_dir / "merges.txt";
+  const auto added_path = model_dir / "added_tokens.json";
+  BpeData data;
+  data.vocab_source = vocab_path.string();
+  data.merges_source = merges_path.string();
+  data.vocab = read_vocab(read_json_file_unique(vocab_path, limits), data.vocab_source);
+  data.merges = read_merges_txt(merges_path, limits);
+  if (!std::filesystem::exists(added_path)) return data;
+  const Json added = read_json_file_unique(added_path, limits);
+  check_object(added, added_path.string());
+  for (const auto& [content, id] : added.items()) {
+    const Json entry = {{"content", content}, {"normalized", false}};
+    data.added.push_back(read_added(
+        entry, static_cast<TokenId>(json_int(added, content, added_path.string(), 0, kMaxTokenId)),
+        added_path.string()));
+  }
+  return data;
+}
+
+void add_config_tokens(const std::filesystem::path& model_dir, const Limits& limits,
+                       BpeData& data) {
+  const auto path = model_dir / "tokenizer_config.json";
+  if (!std::filesystem::exists(path)) return;
+  const Json config = read_json_file(path, limits);
+  check_object(config, path.string());
+  const Json& decoder = member_or_null(config, "added_tokens_decoder");
+  if (!decoder.is_null()) {
+    const std::string where = path.string() + ": added_tokens_decoder";
+    check_object(decoder, where);
+    for (const auto& [key, entry] : decoder.items()) {
+      const TokenId id = id_of_key(key, where);
+      AddedToken token = read_added(entry, id, where + "." + key);
+      const auto same = std::find_if(
+          data.added.begin(), data.added.end(),
+          [&](const AddedToken& t) { return t.id == id && t.content == token.content; });
+      // Of the two, transformers takes the flags of this file. A contradiction in id or content
+      // stays in the list, for make_bpe_tokenizer to refuse.
+      if (same == data.added.end()) {
+        data.added.push_back(std::move(token));
+      } else {
+        *same = std::move(token);
+      }
+    }
+  }
+  mark_specials(config_specials(config), data);
+}
+
+}  // namespace reelm::llm
