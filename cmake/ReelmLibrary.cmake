@@ -55,12 +55,12 @@ endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/reelm.pc.in ${PROJECT_BINARY_DIR}/reelm.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/reelm.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-# The headers of the layers, but those whose opening comment says "Not installed", and those below kernels/*/
-# (the implementations). tools/check_layers.py sees to it that the installed ones need nothing else.
+# The headers of the layers, but those whose opening comment says "Not installed", and those of the
+# implementations. tools/check_layers.py sees to it that the installed ones need nothing else.
 foreach(layer IN LISTS layers)
   string(REPLACE reelm_ "" folder ${layer})
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/${folder}/*.h)
-  list(FILTER headers EXCLUDE REGEX "^kernels/.*/")
+  list(FILTER headers EXCLUDE REGEX "^(kernels/[^/]+|preprocess/vector)/")
   foreach(header IN LISTS headers)
     file(STRINGS ${PROJECT_SOURCE_DIR}/${header} mark REGEX "^//.*Not installed" LIMIT_COUNT 1)
     if(NOT mark)

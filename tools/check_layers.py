@@ -40,7 +40,10 @@ ISA_SAFE = re.compile(
     r"\w*intrin\.h|cpuid\.h|simde/.*|"
     r"(bit|cassert|cfloat|climits|cmath|cstddef|cstdint|cstring|limits|type_traits)|"
     r"(float|limits|math|stddef|stdint|string)\.h")
-ISA_FOLDER = re.compile(r"kernels/(?!reference/)[^/]+/")
+ISA_FOLDER = re.compile(r"kernels/(?!reference/)[^/]+/|preprocess/vector/")
+
+# Implementations whose headers stay at home; cmake/ReelmLibrary.cmake has the same.
+INTERNAL = re.compile(r"kernels/[^/]+/|preprocess/vector/")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 SOURCES = {".h", ".cc", ".inc"}
@@ -72,9 +75,9 @@ class Tree:
 
     def installed(self, name: str) -> bool:
         """The rule of cmake/ReelmLibrary.cmake."""
-        folder, _, rest = name.partition("/")
+        folder = name.split("/")[0]
         return (name.endswith(".h") and folder in BELOW["pipeline"] | {"pipeline"}
-                and not (folder == "kernels" and "/" in rest)
+                and not INTERNAL.match(name)
                 and not re.search(r"^//.*Not installed", self.text[name], re.MULTILINE))
 
 

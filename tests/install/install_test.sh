@@ -8,7 +8,7 @@ build_dir=$3
 compiler=$4
 work=$build_dir/tests/install/work
 prefix=$work/prefix
-video=share/reelm/models/demo/sample.mp4
+model=share/reelm/models/demo
 
 fail() { echo "install_test.sh: $*" >&2; exit 1; }
 sample() { python3 -c "import json,sys; print(json.load(open(sys.argv[1]))['questions'][0][sys.argv[2]])" \
@@ -46,19 +46,19 @@ case "$step" in
     cmake -S "$source_dir/examples/ask" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$prefix" \
       -DCMAKE_CXX_COMPILER="$compiler" >"$work/cmake.log"
     cmake --build "$work/cmake" >>"$work/cmake.log" || { cat "$work/cmake.log"; fail "the example does not build"; }
-    expect_answer "$work/cmake/ask" "$prefix/$video" "$(sample question)"
+    expect_answer "$work/cmake/ask" "$prefix/$model" "$prefix/$model/sample.mp4" "$(sample question)"
     ;;
   pkgconfig_consumer)
     rm -rf "$work/pkgconfig"
     cp -r "$source_dir/examples/ask" "$work/pkgconfig"
     PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name reelm.pc)") make -s -C "$work/pkgconfig" CXX="$compiler"
-    expect_answer "$work/pkgconfig/ask" "$prefix/$video" "$(sample question)"
+    expect_answer "$work/pkgconfig/ask" "$prefix/$model" "$prefix/$model/sample.mp4" "$(sample question)"
     ;;
   relocate)  # a prefix that was moved after the installation still finds its model
     rm -rf "$work/before" "$work/after"
     cmake --install "$build_dir" --prefix "$work/before" >/dev/null
     mv "$work/before" "$work/after"
-    expect_answer "$work/after/bin/reelm" ask "$work/after/$video" "$(sample question)"
+    expect_answer "$work/after/bin/reelm" ask "$work/after/$model/sample.mp4" "$(sample question)"
     ;;
   *) fail "unknown step '$step'" ;;
 esac
