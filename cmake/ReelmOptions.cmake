@@ -31,6 +31,9 @@ endif()
 # -ffp-contract=off: a*b+c is fused only where a kernel says so, so that results do not depend on the
 # compiler's mood.
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)  # files that silence a warning only GCC has
+  add_compile_options(-Wno-unknown-warning-option)
+endif()
 # No path of the machine that built it in a binary (__FILE__, debug information), as ccache may hand over
 # absolute paths or relative ones.
 file(RELATIVE_PATH source_from_binary ${CMAKE_BINARY_DIR} ${PROJECT_SOURCE_DIR}/)
