@@ -9,13 +9,14 @@ build_packages=(
   make cmake ninja-build ccache g++ pkg-config
   libfmt-dev nlohmann-json3-dev libcli11-dev libeigen3-dev          # formatting, JSON, arguments, oracle
   libavformat-dev libavcodec-dev libavutil-dev libswscale-dev       # video
-  libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev                  # stills
+  libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev             # stills
   libopencv-core-dev libopencv-imgproc-dev                          # drawing
   libdnnl-dev libicu-dev libsentencepiece-dev                       # matrix products, tokenizers
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
   ffmpeg             # makes the clips that tests decode
+  libsimde-dev       # AVX-512 on machines without it
   clang-format git python3
 )
 
