@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing, and touches nothing that is there.
 #   tools/install_deps.sh [build] [test]    default: build
 #   tools/install_deps.sh --list build      prints the packages and stops
-# Nothing missing: needs no root, no network, and takes a few milliseconds.
+# Nothing missing: needs no root, no network, and takes a moment.
 set -euo pipefail
 
 build_packages=(
@@ -44,10 +44,10 @@ if ! command -v dpkg-query >/dev/null; then
   exit 0  # they may well be: the configure step tells
 fi
 
+installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null) || true
 missing=()
 for package in "${packages[@]}"; do
-  status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=
-  [[ "$status" == installed ]] || missing+=("$package")
+  grep -qxF "$package installed" <<<"$installed" || missing+=("$package")
 done
 if [[ ${#missing[@]} -eq 0 ]]; then
   exit 0
@@ -56,7 +56,7 @@ fi
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
   if ! command -v sudo >/dev/null; then
-    echo "install_deps.sh: ${#missing[@]} packages are missing and this is neither root nor is sudo here. As root:" >&2
+    echo "install_deps.sh: packages are missing, and without root or sudo they cannot be installed. As root:" >&2
     echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
     exit 1
   fi
