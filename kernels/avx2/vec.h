@@ -1,0 +1,126 @@
+// The registers of AVX2 + FMA + F16C. The comments say what every instruction set's Vec provides.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "../simd/transpose.h"
+
+namespace reelm::kernels::avx2 {
+
+struct Vec {
+  using F = __m256;   // kWidth floats
+  using I = __m256i;  // kWidth 32-bit integers
+  static constexpr int kIsa = 1;
+  static constexpr int kWidth = 8;
+  static constexpr bool kHasDot = false;  // a dot product of bf16 pairs
+  // The micro-kernel: kRowTile x kStrip registers of sums. 12 of 16 registers hold sums, 2 a row of
+  // weights, 1 an activation.
+  static constexpr int kRowTile = 6;
+  static constexpr int kStrip = 2;
+  // Registers of sums per row when only 1, 2 or 3 rows stream the weights: at least 8 in flight
+  // hide the 4 cycles of a fused multiply-add at two a cycle.
+  static constexpr int strip_for_rows(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : kStrip; }
+
+  static F zero() { return _mm256_setzero_ps(); }
+  static F set1(float x) { return _mm256_set1_ps(x); }
+  static F load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+  /// The first n lanes, 0 < n < kWidth; the others are zero and not touched in memory.
+  static F load_n(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask(n)); }
+  static void store_n(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, mask(n), v); }
+  static F first_n(F v, int64_t n) { return _mm256_and_ps(v, _mm256_castsi256_ps(mask(n))); }
+
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm256_div_ps(a, b); }
+  /// a * b + c.
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  /// Of a NaN and a number: b.
+  static F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+  /// |a| with b's sign; a is not negative.
+  static F copysign(F a, F b) { return _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0f), b)); }
+  /// To the nearest integer, ties to even.
+  static F round(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  /// 2^n for integers n in [-126, 127].
+  static F pow2(F n) {
+    const I biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+  }
+  /// a < b ? 0 : v, lane by lane.
+  static F zero_where_less(F v, F a, F b) {
+    return _mm256_andnot_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), v);
+  }
+  /// a < b ? yes : no.
+  static F select_less(F a, F b, F yes, F no) {
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
+  static float reduce_add(F v) {
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+  }
+  static float reduce_max(F v) {
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+  }
+
+  static F load_bf16(const uint16_t* p) {
+    const I wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+  }
+  /// Rounds to nearest even; NaN stays NaN: the very bits of to_bf16 in core/dtype.h.
+  static void store_bf16(uint16_t* p, F v) {
+    const I high = _mm256_srli_epi32(bf16_bits(v), 16);
+    const __m128i packed =
+        _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+  }
+  /// The value of the nearest bf16.
+  static F round_bf16(F v) {
+    return _mm256_castsi256_ps(_mm256_and_si256(bf16_bits(v), _mm256_set1_epi32(-65536)));
+  }
+  static F load_f16(const uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+
+  /// kWidth pairs of bf16, and the first and second of each pair as floats.
+  static I load_pairs(const uint32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const I*>(p));
+  }
+  static F pair_first(I v) { return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16)); }
+  static F pair_second(I v) {
+    return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(-65536)));
+  }
+  static I set1_pair(uint32_t v) { return _mm256_set1_epi32(static_cast<int>(v)); }
+  /// sum + first * first + second * second; only where kHasDot.
+  static F dot_pairs(F sum, I, I) { return sum; }
+
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  /// Eight rows of eight 32-bit words become columns: to[j * to_stride + i] = rows[i][j], counted
+  /// in words.
+  static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
+    transpose8_avx(rows, to, to_stride);
+  }
+
+ private:
+  static I mask(int64_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  // The rounded value in the upper half of each lane; the lower half is left over.
+  static I bf16_bits(F v) {
+    const I u = _mm256_castps_si256(v);
+    const I odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    const I rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const I quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+    const I nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(rounded, quiet, nan);
+  }
+};
+
+}  // namespace reelm::kernels::avx2

@@ -1,0 +1,117 @@
+// The registers of AVX-512 F, BW, DQ, VL. What each member does is said in avx2/vec.h.
+#pragma once
+
+#include "../simd/transpose.h"
+#include "intrinsics.h"
+
+namespace reelm::kernels::REELM_AVX512_NAMESPACE {
+
+struct Vec {
+  using F = M512;
+  using I = M512i;
+  static constexpr int kIsa = 2;
+  static constexpr int kWidth = 16;
+  static constexpr bool kHasDot = false;
+  // 24 of 32 registers hold sums, 4 a row of a whole panel.
+  static constexpr int kRowTile = 6;
+  static constexpr int kStrip = 4;
+  static constexpr int strip_for_rows(int) { return kStrip; }
+
+  static F zero() { return REELM_MM512(setzero_ps)(); }
+  static F set1(float x) { return REELM_MM512(set1_ps)(x); }
+  static F load(const float* p) { return REELM_MM512(loadu_ps)(p); }
+  static void store(float* p, F v) { REELM_MM512(storeu_ps)(p, v); }
+  static F load_n(const float* p, int64_t n) {
+    return REELM_MM512(maskz_loadu_ps)(first_lanes(n), p);
+  }
+  static void store_n(float* p, F v, int64_t n) {
+    REELM_MM512(mask_storeu_ps)(p, first_lanes(n), v);
+  }
+  static F first_n(F v, int64_t n) { return REELM_MM512(maskz_mov_ps)(first_lanes(n), v); }
+
+  static F add(F a, F b) { return REELM_MM512(add_ps)(a, b); }
+  static F sub(F a, F b) { return REELM_MM512(sub_ps)(a, b); }
+  static F mul(F a, F b) { return REELM_MM512(mul_ps)(a, b); }
+  static F div(F a, F b) { return REELM_MM512(div_ps)(a, b); }
+  static F fma(F a, F b, F c) { return REELM_MM512(fmadd_ps)(a, b, c); }
+  static F max(F a, F b) { return REELM_MM512(max_ps)(a, b); }
+  static F min(F a, F b) { return REELM_MM512(min_ps)(a, b); }
+  static F abs(F a) {
+    return as_f(REELM_MM512(and_si512)(as_i(a), REELM_MM512(set1_epi32)(0x7fffffff)));
+  }
+  static F copysign(F a, F b) {
+    const I sign = REELM_MM512(set1_epi32)(static_cast<int>(0x80000000u));
+    return as_f(REELM_MM512(or_si512)(as_i(a), REELM_MM512(and_si512)(as_i(b), sign)));
+  }
+  static F round(F a) { return REELM_MM512(roundscale_ps)(a, _MM_FROUND_TO_NEAREST_INT); }
+  static F pow2(F n) {
+    const I biased =
+        REELM_MM512(add_epi32)(REELM_MM512(cvtps_epi32)(n), REELM_MM512(set1_epi32)(127));
+    return as_f(REELM_MM512(slli_epi32)(biased, 23));
+  }
+  static F zero_where_less(F v, F a, F b) {
+    return REELM_MM512(mask_mov_ps)(v, REELM_MM512(cmp_ps_mask)(a, b, _CMP_LT_OQ), zero());
+  }
+  static F select_less(F a, F b, F yes, F no) {
+    return REELM_MM512(mask_mov_ps)(no, REELM_MM512(cmp_ps_mask)(a, b, _CMP_LT_OQ), yes);
+  }
+  static float reduce_add(F v) {
+    __m256 x = _mm256_add_ps(low(v), high(v));
+    __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_add_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
+  }
+  static float reduce_max(F v) {
+    __m256 x = _mm256_max_ps(low(v), high(v));
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+  }
+
+  static F load_bf16(const uint16_t* p) {
+    const I wide = REELM_MM512(cvtepu16_epi32)(load256(p));
+    return as_f(REELM_MM512(slli_epi32)(wide, 16));
+  }
+  static void store_bf16(uint16_t* p, F v) {
+    const I upper = REELM_MM512(srli_epi32)(bf16_bits(v), 16);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), REELM_MM512(cvtepi32_epi16)(upper));
+  }
+  static F round_bf16(F v) { return pair_second(bf16_bits(v)); }
+  static F load_f16(const uint16_t* p) { return REELM_MM512(cvtph_ps)(load256(p)); }
+
+  static I load_pairs(const uint32_t* p) { return REELM_MM512(loadu_si512)(p); }
+  static F pair_first(I v) { return as_f(REELM_MM512(slli_epi32)(v, 16)); }
+  static F pair_second(I v) {
+    return as_f(REELM_MM512(and_si512)(v, REELM_MM512(set1_epi32)(-65536)));
+  }
+  static I set1_pair(uint32_t v) { return REELM_MM512(set1_epi32)(static_cast<int>(v)); }
+  static F dot_pairs(F sum, I, I) { return sum; }
+
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
+    transpose8_avx(rows, to, to_stride);
+  }
+
+ private:
+  static F as_f(I v) { return REELM_MM512(castsi512_ps)(v); }
+  static I as_i(F v) { return REELM_MM512(castps_si512)(v); }
+  static __m256i load256(const uint16_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static __m256 low(F v) { return REELM_MM512(castps512_ps256)(v); }
+  static __m256 high(F v) { return REELM_MM512(extractf32x8_ps)(v, 1); }
+  // Integer rounding rather than vcvtneps2bf16, which flushes subnormals: all sets store equal
+  // bits.
+  static I bf16_bits(F v) {
+    const I u = as_i(v);
+    const I odd =
+        REELM_MM512(and_si512)(REELM_MM512(srli_epi32)(u, 16), REELM_MM512(set1_epi32)(1));
+    const I rounded =
+        REELM_MM512(add_epi32)(u, REELM_MM512(add_epi32)(odd, REELM_MM512(set1_epi32)(0x7fff)));
+    const I quiet = REELM_MM512(or_si512)(u, REELM_MM512(set1_epi32)(0x400000));
+    return REELM_MM512(mask_mov_epi32)(rounded, REELM_MM512(cmp_ps_mask)(v, v, _CMP_UNORD_Q),
+                                       quiet);
+  }
+};
+
+}  // namespace reelm::kernels::REELM_AVX512_NAMESPACE

@@ -1,0 +1,30 @@
+// The registers of AVX-512 with the bf16 dot product.
+#pragma once
+
+#ifdef REELM_EMULATE_AVX512
+#define REELM_AVX512_NAMESPACE avx512bf16_emulated
+#else
+#define REELM_AVX512_NAMESPACE avx512bf16
+#endif
+
+#include "../avx512/vec.h"
+
+namespace reelm::kernels::REELM_AVX512_NAMESPACE {
+
+struct DotVec : Vec {
+  static constexpr int kIsa = 3;
+  static constexpr bool kHasDot = true;
+  static F dot_pairs(F sum, I a, I b) {
+    return REELM_MM512(dpbf16_ps)(sum, as_pairs(a), as_pairs(b));
+  }
+
+ private:
+  static M512bh as_pairs(I v) {
+    M512bh out;
+    static_assert(sizeof(out) == sizeof(v));
+    __builtin_memcpy(&out, &v, sizeof(v));
+    return out;
+  }
+};
+
+}  // namespace reelm::kernels::REELM_AVX512_NAMESPACE

@@ -1,0 +1,32 @@
+// What a packed weight holds. Not installed.
+#pragma once
+
+#include "../core/aligned_buffer.h"
+#include "matmul.h"
+
+namespace reelm::kernels {
+
+/// Panels of 64 output features, [ceil(n / 64)][k_pad][64] in f32 or [ceil(n / 64)][k_pad /
+/// 2][64][2] in bf16, zeros where there is nothing. One copy serves both regimes: decoding streams
+/// a panel front to back, and the blocked product of oneDNN reads the very same bytes (its formats
+/// BA16a64b and BA16a64b2a, whose blocks of k are 16 and 32: hence k_pad).
+struct PackedMatrix::Impl {
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  std::int64_t k_pad = 0;
+  ComputeType type = ComputeType::kF32;
+  AlignedBuffer<std::uint32_t> words;
+};
+
+/// Which code a product takes.
+enum class MatmulPath { kNothing, kFewRows, kBlocked, kDnnl };
+
+/// What the last matmul() of this thread took; for tests and benchmarks.
+MatmulPath last_matmul_path() noexcept;
+
+/// Products with at least this many rows are given to oneDNN where it has a kernel for the panels.
+inline constexpr std::int64_t kDnnlRows = 16;
+/// Products with at most this many rows stream the weights.
+inline constexpr std::int64_t kFewRows = 12;
+
+}  // namespace reelm::kernels

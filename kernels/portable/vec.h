@@ -1,0 +1,122 @@
+// Registers of four floats in GCC's vector extensions: SSE2 on x86-64, NEON on AArch64. What each
+// member does is said in avx2/vec.h.
+#pragma once
+
+#include <stdint.h>
+
+namespace reelm::kernels::portable {
+
+struct Vec {
+  typedef float F __attribute__((vector_size(16)));
+  typedef uint32_t I __attribute__((vector_size(16)));
+  typedef int32_t S __attribute__((vector_size(16)));
+  static constexpr int kIsa = 0;
+  static constexpr int kWidth = 4;
+  static constexpr bool kHasDot = false;
+  // SSE2 has 16 registers: 12 sums, 2 weights, 1 activation.
+  static constexpr int kRowTile = 6;
+  static constexpr int kStrip = 2;
+  static constexpr int strip_for_rows(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : kStrip; }
+
+  static F zero() { return F{}; }
+  static F set1(float x) { return F{x, x, x, x}; }
+  static F load(const float* p) { return load_any<F>(p); }
+  static void store(float* p, F v) { __builtin_memcpy(p, &v, sizeof(v)); }
+  static F load_n(const float* p, int64_t n) {
+    F v = zero();
+    for (int64_t i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+  }
+  static void store_n(float* p, F v, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+  }
+  static F first_n(F v, int64_t n) {
+    for (int64_t i = n; i < kWidth; ++i) v[i] = 0.0f;
+    return v;
+  }
+
+  static F add(F a, F b) { return a + b; }
+  static F sub(F a, F b) { return a - b; }
+  static F mul(F a, F b) { return a * b; }
+  static F div(F a, F b) { return a / b; }
+#if defined(__aarch64__)
+  static F fma(F a, F b, F c) {
+    for (int i = 0; i < kWidth; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+  }
+#else
+  // SSE2 has no fused form, and the library's would take 50 times as long: two roundings here.
+  static F fma(F a, F b, F c) { return a * b + c; }
+#endif
+  static F max(F a, F b) { return select(a > b, a, b); }
+  static F min(F a, F b) { return select(a < b, a, b); }
+  static F abs(F a) { return reinterpret_cast<F>(reinterpret_cast<I>(a) & 0x7fffffffu); }
+  static F copysign(F a, F b) {
+    return reinterpret_cast<F>(reinterpret_cast<I>(a) | (reinterpret_cast<I>(b) & 0x80000000u));
+  }
+  // Adding 1.5 * 2^23 leaves no room for a fraction; right for |a| < 2^22.
+  static F round(F a) { return (a + 12582912.0f) - 12582912.0f; }
+  static F pow2(F n) { return reinterpret_cast<F>((__builtin_convertvector(n, S) + 127) << 23); }
+  static F zero_where_less(F v, F a, F b) { return select(a < b, zero(), v); }
+  static F select_less(F a, F b, F yes, F no) { return select(a < b, yes, no); }
+  static float reduce_add(F v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+  static float reduce_max(F v) {
+    const float a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+    return a > b ? a : b;
+  }
+
+  static F load_bf16(const uint16_t* p) { return reinterpret_cast<F>(load_half(p) << 16); }
+  static void store_bf16(uint16_t* p, F v) {
+    const I high = bf16_bits(v) >> 16;
+    for (int i = 0; i < kWidth; ++i) p[i] = static_cast<uint16_t>(high[i]);
+  }
+  static F round_bf16(F v) { return reinterpret_cast<F>(bf16_bits(v) & 0xffff0000u); }
+  // Exponent and mantissa moved in place, then scaled by 2^112: exact for subnormals too. Infinity
+  // and NaN have an exponent of 31 and keep all ones.
+  static F load_f16(const uint16_t* p) {
+    const I h = load_half(p);
+    const I sign = (h & 0x8000u) << 16;
+    const I magnitude = (h & 0x7fffu) << 13;
+    const F scaled = reinterpret_cast<F>(magnitude) * 5.192296858534828e33f;
+    const I special = reinterpret_cast<I>((h & 0x7c00u) == 0x7c00u);
+    const I bits = (reinterpret_cast<I>(scaled) & ~special) | ((magnitude | 0x7f800000u) & special);
+    return reinterpret_cast<F>(bits | sign);
+  }
+
+  static I load_pairs(const uint32_t* p) { return load_any<I>(p); }
+  static F pair_first(I v) { return reinterpret_cast<F>(v << 16); }
+  static F pair_second(I v) { return reinterpret_cast<F>(v & 0xffff0000u); }
+  static I set1_pair(uint32_t v) { return I{v, v, v, v}; }
+  static F dot_pairs(F sum, I, I) { return sum; }
+
+  static void prefetch(const void* p) { __builtin_prefetch(p); }
+  static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
+    for (int j = 0; j < 8; ++j) {
+      for (int i = 0; i < 8; ++i) {
+        __builtin_memcpy(static_cast<char*>(to) + (j * to_stride + i) * 4,
+                         static_cast<const char*>(rows[i]) + j * 4, 4);
+      }
+    }
+  }
+
+ private:
+  template <class T>
+  static T load_any(const void* p) {
+    T v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
+  }
+  static I load_half(const uint16_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static F select(S mask, F yes, F no) {
+    const I m = reinterpret_cast<I>(mask);
+    return reinterpret_cast<F>((reinterpret_cast<I>(yes) & m) | (reinterpret_cast<I>(no) & ~m));
+  }
+  static I bf16_bits(F v) {
+    const I u = reinterpret_cast<I>(v);
+    const I rounded = u + (((u >> 16) & 1u) + 0x7fffu);
+    const I nan = reinterpret_cast<I>(v != v);
+    return (rounded & ~nan) | ((u | 0x400000u) & nan);
+  }
+};
+
+}  // namespace reelm::kernels::portable

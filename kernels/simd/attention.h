@@ -1,0 +1,384 @@
+// Softmax attention over tiles: see kernels/attention.h for what it computes.
+//
+// Prompts: a tile of up to 192 rows (query positions x the query heads that share a kv head) goes
+// over the keys in tiles of 64, keeping a running maximum and sum per row (Milakov & Gimelshein
+// 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and both
+// products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of the
+// second cache. Decoding: few rows stream keys and values once, in chunks that threads share and
+// that are joined in order. Scores are kept in units of log 2, so that exponentials are 2^x.
+#pragma once
+
+#include "../simd/gemm.h"
+
+namespace reelm::kernels {
+
+inline constexpr float kLog2E = 1.44269504f;
+inline constexpr float kMinusInf = -__builtin_inff();
+
+/// The parts of attention_scratch_floats(), for rows of `dp` floats.
+struct TileScratch {
+  float* q;       // [kAttentionRows][dp], scaled
+  float* out;     // [kAttentionRows][dp], sums
+  float* scores;  // [kAttentionRows][kAttentionKeys]
+  float* top;     // [kAttentionRows] running maximum
+  float* total;   // [kAttentionRows] running sum of weights
+  float* keys;    // [dp][kAttentionKeys]
+  float* values;  // [kAttentionKeys][dp]
+  float* stage;   // [8][dp rounded up to 8]
+};
+
+template <class V>
+inline TileScratch split_scratch(float* p, int64_t dp) {
+  TileScratch s;
+  s.q = p;
+  s.out = s.q + kAttentionRows * dp;
+  s.scores = s.out + kAttentionRows * dp;
+  s.keys = s.scores + kAttentionRows * kAttentionKeys;
+  s.values = s.keys + dp * kAttentionKeys;
+  s.stage = s.values + kAttentionKeys * dp;
+  s.top = s.stage + 8 * ((dp + 7) / 8 * 8);
+  s.total = s.top + kAttentionRows;
+  return s;
+}
+
+template <class V>
+inline int64_t pad_to_width(int64_t d) {
+  return (d + V::kWidth - 1) / V::kWidth * V::kWidth;
+}
+
+/// One row of k or v as floats, zeros up to dp.
+template <class V>
+inline void load_row(const void* base, int type, int64_t offset, int64_t d, int64_t dp, float* to) {
+  if (type == kElementBf16) {
+    bf16_to_f32_row<V>(static_cast<const uint16_t*>(base) + offset, to, d);
+  } else {
+    const float* from = static_cast<const float*>(base) + offset;
+    for_each_vector<V>(
+        d, [&](int64_t i, int64_t n) { store_upto<V>(to + i, load_upto<V>(from + i, n), n); });
+  }
+  for (int64_t i = d; i < dp; ++i) to[i] = 0.0f;
+}
+
+/// Keys [key0, key0 + n) of a kv head as columns; zeros in the columns up to the next multiple
+/// of 8.
+template <class V>
+inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
+                           int64_t dp, const TileScratch& s) {
+  const bool direct = a.kv_type == kElementF32 && a.head_dim % 8 == 0;
+  const int64_t base = kv_head * a.k_head;
+  const void* rows[8];
+  const float* starts[8];
+  const int64_t d8 = (a.head_dim + 7) / 8 * 8;  // dp is a multiple of 4 only in portable/
+  for (int64_t j = 0; j < n; j += 8) {
+    for (int64_t i = 0; i < 8; ++i) {
+      const int64_t offset = base + (key0 + j + i) * a.k_row;
+      if (j + i < n && direct) {
+        starts[i] = static_cast<const float*>(a.k) + offset;
+        continue;
+      }
+      float* row = s.stage + i * d8;
+      if (j + i < n) {
+        load_row<V>(a.k, a.kv_type, offset, a.head_dim, d8, row);
+      } else {
+        __builtin_memset(row, 0, static_cast<unsigned long>(d8) * 4);
+      }
+      starts[i] = row;
+    }
+    for (int64_t c = 0; c < d8; c += 8) {
+      for (int i = 0; i < 8; ++i) rows[i] = starts[i] + c;
+      if (c + 8 <= dp) {
+        V::transpose8(rows, s.keys + c * kAttentionKeys + j, kAttentionKeys);
+      } else {
+        for (int64_t r = 0; r < dp - c; ++r) {
+          for (int i = 0; i < 8; ++i) s.keys[(c + r) * kAttentionKeys + j + i] = starts[i][c + r];
+        }
+      }
+    }
+  }
+}
+
+/// out[M][dp] += a[M][steps] * values[steps][dp], strip by strip.
+template <class V, int M, StepKind kKind>
+inline void weigh_values(const float* weights, int64_t lda, const void* values, int64_t ldb,
+                         int64_t dp, float* out, int64_t steps, bool init) {
+  constexpr int C = V::kStrip;
+  constexpr int64_t kElement = kKind == kStepBf16 ? 2 : 4;
+  const auto* b = static_cast<const char*>(values);
+  int64_t col = 0;
+  for (; col + C * V::kWidth <= dp; col += C * V::kWidth) {
+    micro<V, M, C, kKind, false>(weights, lda, b + col * kElement, ldb, out + col, dp, steps, init);
+  }
+  b += col * kElement;
+  switch ((dp - col) / V::kWidth) {
+    case 1:
+      micro<V, M, 1, kKind, false>(weights, lda, b, ldb, out + col, dp, steps, init);
+      break;
+    case 2:
+      micro<V, M, 2, kKind, false>(weights, lda, b, ldb, out + col, dp, steps, init);
+      break;
+    case 3:
+      micro<V, M, 3, kKind, false>(weights, lda, b, ldb, out + col, dp, steps, init);
+      break;
+    default:
+      break;
+  }
+}
+
+/// Scores of one row become weights: the running maximum and sum move on, earlier sums are scaled.
+/// `limit` keys of the tile's `n` are visible to the row.
+template <class V>
+inline void soften_row(float* scores, int64_t limit, int64_t n, float* top, float* total,
+                       float* out, int64_t dp) {
+  const int64_t n_pad = pad_to_width<V>(n);
+  for_each_vector<V>(n_pad - limit, [&](int64_t i, int64_t count) {
+    store_upto<V>(scores + limit + i, V::set1(kMinusInf), count);
+  });
+  auto top_v = V::set1(*top);
+  for (int64_t j = 0; j < n_pad; j += V::kWidth) top_v = V::max(top_v, V::load(scores + j));
+  const float new_top = V::reduce_max(top_v);
+  if (new_top == kMinusInf) {  // nothing visible so far: weights are 0
+    for (int64_t j = 0; j < n_pad; j += V::kWidth) V::store(scores + j, V::zero());
+    return;
+  }
+  if (new_top > *top) {
+    const auto factor = exp2_ps<V>(V::set1(*top - new_top));
+    for (int64_t i = 0; i < dp; i += V::kWidth) V::store(out + i, V::mul(V::load(out + i), factor));
+    float lanes[V::kWidth];
+    V::store(lanes, factor);
+    *total *= lanes[0];
+    *top = new_top;
+  }
+  auto sum = V::zero();
+  const auto shift = V::set1(new_top);
+  for (int64_t j = 0; j < n_pad; j += V::kWidth) {
+    const auto w = exp2_ps<V>(V::sub(V::load(scores + j), shift));
+    V::store(scores + j, w);
+    sum = V::add(sum, w);
+  }
+  *total += V::reduce_add(sum);
+}
+
+template <class V>
+inline void load_queries(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t rows,
+                         int64_t dp, float* to) {
+  const int64_t group = a.heads / a.kv_heads;
+  const auto scale = V::set1(a.scale * kLog2E);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t position = (begin + r) / group, head = kv_head * group + (begin + r) % group;
+    const float* from = a.q + position * a.q_row + head * a.q_head;
+    float* row = to + r * dp;
+    for_each_vector<V>(a.head_dim, [&](int64_t i, int64_t n) {
+      V::store(row + i, V::mul(load_upto<V>(from + i, n), scale));
+    });
+  }
+}
+
+/// Keys visible to row `row` (position * group + head in group): all, or those up to its position.
+
+template <class V>
+inline int64_t visible_keys(const AttentionArgs& a, int64_t row) {
+  if (!a.causal) return a.n_k;
+  const int64_t n = a.n_k - a.n_q + row / (a.heads / a.kv_heads) + 1;
+  return n < 0 ? 0 : n;
+}
+
+/// Scores of all rows of a tile (padded to row tiles) against n transposed keys.
+template <class V>
+inline void score_tile(const TileScratch& s, int64_t rows, int64_t n, int64_t head_dim,
+                       int64_t dp) {
+  constexpr int64_t kCols = V::kStrip * V::kWidth;
+  for (int64_t col = 0; col < n; col += kCols) {
+    for (int64_t r = 0; r < rows; r += V::kRowTile) {
+      micro<V, V::kRowTile, V::kStrip, kStepF32, false>(
+          s.q + r * dp, dp, s.keys + col, kAttentionKeys * 4, s.scores + r * kAttentionKeys + col,
+          kAttentionKeys, head_dim, true);
+    }
+  }
+}
+
+template <class V>
+void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
+                    float* scratch) {
+  const int64_t dp = pad_to_width<V>(a.head_dim);
+  const TileScratch s = split_scratch<V>(scratch, dp);
+  const int64_t rows = end - begin;
+  const int64_t rows_pad = (rows + V::kRowTile - 1) / V::kRowTile * V::kRowTile;
+  load_queries<V>(a, kv_head, begin, rows, dp, s.q);
+  for (int64_t i = rows * dp; i < rows_pad * dp; ++i) s.q[i] = 0.0f;
+  for (int64_t i = 0; i < rows_pad * dp; i += V::kWidth) V::store(s.out + i, V::zero());
+  for (int64_t r = 0; r < rows; ++r) {
+    s.top[r] = kMinusInf;
+    s.total[r] = 0.0f;
+  }
+  const int64_t keys_end = visible_keys<V>(a, end - 1);  // above the diagonal nothing is computed
+  for (int64_t key0 = 0; key0 < keys_end; key0 += kAttentionKeys) {
+    const int64_t n = keys_end - key0 < kAttentionKeys ? keys_end - key0 : kAttentionKeys;
+    transpose_keys<V>(a, kv_head, key0, n, dp, s);
+    for (int64_t j = 0; j < n; ++j) {
+      load_row<V>(a.v, a.kv_type, kv_head * a.v_head + (key0 + j) * a.v_row, a.head_dim, dp,
+                  s.values + j * dp);
+    }
+    score_tile<V>(s, rows_pad, n, a.head_dim, dp);
+    for (int64_t r = 0; r < rows; ++r) {
+      int64_t limit = visible_keys<V>(a, begin + r) - key0;
+      limit = limit < 0 ? 0 : limit < n ? limit : n;
+      soften_row<V>(s.scores + r * kAttentionKeys, limit, n, s.top + r, s.total + r, s.out + r * dp,
+                    dp);
+    }
+    for (int64_t r = 0; r < rows_pad; r += V::kRowTile) {
+      weigh_values<V, V::kRowTile, kStepF32>(s.scores + r * kAttentionKeys, kAttentionKeys,
+                                             s.values, dp * 4, dp, s.out + r * dp, n, false);
+    }
+  }
+  const int64_t group = a.heads / a.kv_heads;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t position = (begin + r) / group, head = kv_head * group + (begin + r) % group;
+    float* to = a.out + position * a.out_row + head * a.out_head;
+    const auto factor = V::set1(s.total[r] > 0.0f ? 1.0f / s.total[r] : 0.0f);
+    for_each_vector<V>(a.head_dim, [&](int64_t i, int64_t n) {
+      store_upto<V>(to + i, V::mul(V::load(s.out + r * dp + i), factor), n);
+    });
+  }
+}
+
+// ---- few rows ----------------------------------------------------------------------------------
+
+/// scores[R][N] = q[R][d] . k[N][d]; k rows lie k_row elements apart; d is a multiple of the width.
+template <class V, int R, int N, bool kBf16>
+inline void dot_keys(const float* q, int64_t d, const void* k, int64_t k_row, float* scores) {
+  typename V::F sum[R][N];
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) sum[r][n] = V::zero();
+  }
+  for (int64_t i = 0; i < d; i += V::kWidth) {
+    typename V::F key[N];
+    for (int n = 0; n < N; ++n) {
+      if constexpr (kBf16) {
+        key[n] = V::load_bf16(static_cast<const uint16_t*>(k) + n * k_row + i);
+      } else {
+        key[n] = V::load(static_cast<const float*>(k) + n * k_row + i);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      const auto x = V::load(q + r * d + i);
+      for (int n = 0; n < N; ++n) sum[r][n] = V::fma(x, key[n], sum[r][n]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) scores[r * kDecodeKeys + n] = V::reduce_add(sum[r][n]);
+  }
+}
+
+template <class V, int N, bool kBf16>
+inline void dot_rows(const float* q, int64_t rows, int64_t d, const void* k, int64_t k_row,
+                     float* scores) {
+  int64_t r = 0;
+  for (; r + 3 <= rows; r += 3) {
+    dot_keys<V, 3, N, kBf16>(q + r * d, d, k, k_row, scores + r * kDecodeKeys);
+  }
+  if (rows - r == 2) dot_keys<V, 2, N, kBf16>(q + r * d, d, k, k_row, scores + r * kDecodeKeys);
+  if (rows - r == 1) dot_keys<V, 1, N, kBf16>(q + r * d, d, k, k_row, scores + r * kDecodeKeys);
+}
+
+template <class V, bool kBf16>
+inline void score_chunk(const AttentionArgs& a, int64_t kv_head, const float* q, int64_t rows,
+                        int64_t begin, int64_t n, float* scores) {
+  constexpr int64_t kElement = kBf16 ? 2 : 4;
+  const char* k = static_cast<const char*>(a.k) + (kv_head * a.k_head + begin * a.k_row) * kElement;
+  int64_t j = 0;
+  for (; j + 4 <= n; j += 4) {
+    dot_rows<V, 4, kBf16>(q, rows, a.head_dim, k + j * a.k_row * kElement, a.k_row, scores + j);
+  }
+  for (; j < n; ++j) {
+    dot_rows<V, 1, kBf16>(q, rows, a.head_dim, k + j * a.k_row * kElement, a.k_row, scores + j);
+  }
+}
+
+/// out[rows][d] = weights[rows][n] * values of keys [begin, begin + n), 64 keys at a time so that
+/// the strips of columns read them from the first cache.
+template <class V, StepKind kKind>
+inline void weigh_chunk(const AttentionArgs& a, int64_t kv_head, const float* weights, int64_t rows,
+                        int64_t begin, int64_t n, float* out) {
+  constexpr int64_t kElement = kKind == kStepBf16 ? 2 : 4;
+  const int64_t ldb = a.v_row * kElement, d = a.head_dim;
+  const char* v = static_cast<const char*>(a.v) + (kv_head * a.v_head + begin * a.v_row) * kElement;
+  for (int64_t j = 0; j < n; j += 64) {
+    const int64_t steps = n - j < 64 ? n - j : 64;
+    const char* vj = v + j * ldb;
+    for (int64_t r = 0; r < rows;) {
+      const float* w = weights + r * kDecodeKeys + j;
+      float* to = out + r * d;
+      if (rows - r >= 6) {
+        weigh_values<V, 6, kKind>(w, kDecodeKeys, vj, ldb, d, to, steps, j == 0);
+        r += 6;
+      } else if (rows - r >= 3) {
+        weigh_values<V, 3, kKind>(w, kDecodeKeys, vj, ldb, d, to, steps, j == 0);
+        r += 3;
+      } else {
+        weigh_values<V, 1, kKind>(w, kDecodeKeys, vj, ldb, d, to, steps, j == 0);
+        r += 1;
+      }
+    }
+  }
+}
+
+template <class V>
+void attention_chunk(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
+                     float* partial, float* scratch) {
+  const int64_t d = a.head_dim, n = end - begin;
+  const int64_t rows = a.n_q * (a.heads / a.kv_heads);
+  float* q = scratch;
+  float* scores = q + kDecodeRows * padded_head_dim(d);
+  float* top = partial + rows * d;
+  float* total = top + rows;
+  load_queries<V>(a, kv_head, 0, rows, d, q);
+  const bool bf16 = a.kv_type == kElementBf16;
+  if (bf16) {
+    score_chunk<V, true>(a, kv_head, q, rows, begin, n, scores);
+  } else {
+    score_chunk<V, false>(a, kv_head, q, rows, begin, n, scores);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    int64_t limit = visible_keys<V>(a, r) - begin;
+    limit = limit < 0 ? 0 : limit < n ? limit : n;
+    top[r] = kMinusInf;
+    total[r] = 0.0f;
+    soften_row<V>(scores + r * kDecodeKeys, limit, n, top + r, total + r, nullptr, 0);
+  }
+  if (bf16) {
+    weigh_chunk<V, kStepBf16>(a, kv_head, scores, rows, begin, n, partial);
+  } else {
+    weigh_chunk<V, kStepF32>(a, kv_head, scores, rows, begin, n, partial);
+  }
+}
+
+template <class V>
+void attention_join(const AttentionArgs& a, int64_t kv_head, int64_t chunks, const float* partial) {
+  const int64_t d = a.head_dim, group = a.heads / a.kv_heads, rows = a.n_q * group;
+  const int64_t step = attention_partial_floats(rows, d);
+  for (int64_t r = 0; r < rows; ++r) {
+    float* to = a.out + r / group * a.out_row + (kv_head * group + r % group) * a.out_head;
+    float top = kMinusInf;
+    for (int64_t c = 0; c < chunks; ++c) {
+      const float chunk_top = partial[c * step + rows * d + r];
+      top = chunk_top > top ? chunk_top : top;
+    }
+    for (int64_t i = 0; i < d; i += V::kWidth) V::store(to + i, V::zero());
+    if (top == kMinusInf) continue;
+    float sum = 0.0f;
+    for (int64_t c = 0; c < chunks; ++c) {
+      const float* p = partial + c * step;
+      const auto factor = exp2_ps<V>(V::set1(p[rows * d + r] - top));
+      float lanes[V::kWidth];
+      V::store(lanes, factor);
+      sum += lanes[0] * p[rows * (d + 1) + r];
+      for (int64_t i = 0; i < d; i += V::kWidth) {
+        V::store(to + i, V::fma(factor, V::load(p + r * d + i), V::load(to + i)));
+      }
+    }
+    const auto factor = V::set1(1.0f / sum);
+    for (int64_t i = 0; i < d; i += V::kWidth) V::store(to + i, V::mul(V::load(to + i), factor));
+  }
+}
+
+}  // namespace reelm::kernels

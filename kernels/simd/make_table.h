@@ -1,0 +1,34 @@
+// The table of one instruction set: every template instantiated with its registers.
+#pragma once
+
+#include "../simd/attention.h"
+#include "../simd/gemm.h"
+#include "../simd/rows.h"
+#include "../simd/table.h"
+
+namespace reelm::kernels {
+
+template <class V>
+inline constexpr KernelTable kTableOf = {
+    .isa = V::kIsa,
+    .width = V::kWidth,
+    .packed_a_bf16 = V::kHasDot ? kPackedBf16 : kPackedRounded,
+    .row_tile = V::kRowTile,
+    .rms_norm = rms_norm_rows<V>,
+    .layer_norm = layer_norm_rows<V>,
+    .rotary = rotary_rows<V>,
+    .silu_mul = silu_mul_row<V>,
+    .quick_gelu = quick_gelu_row<V>,
+    .gelu = gelu_row<V>,
+    .f32_to_bf16 = f32_to_bf16_row<V>,
+    .bf16_to_f32 = bf16_to_f32_row<V>,
+    .f16_to_f32 = f16_to_f32_row<V>,
+    .pack_a = pack_a_rows<V>,
+    .pack_b = pack_b_rows<V>,
+    .gemm = gemm_tasks<V>,
+    .attention_tile = attention_tile<V>,
+    .attention_chunk = attention_chunk<V>,
+    .attention_join = attention_join<V>,
+};
+
+}  // namespace reelm::kernels

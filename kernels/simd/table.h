@@ -1,0 +1,151 @@
+// The functions one instruction set provides, as plain data. Included by the files that are
+// compiled with -m flags, so nothing from the standard library but fixed-width integers may come in
+// here: an inline function of a std header compiled there could end up being the copy the whole
+// program uses.
+#pragma once
+
+#include <stdint.h>
+
+namespace reelm::kernels {
+
+/// Columns of a weight panel: output features that lie side by side (see PackedMatrix::Impl).
+inline constexpr int64_t kPanelCols = 64;
+/// Steps of k in one block of activations.
+inline constexpr int64_t kBlockK = 256;
+/// Rows (query position x query head) of one attention tile, and keys of one tile.
+inline constexpr int64_t kAttentionRows = 192;
+inline constexpr int64_t kAttentionKeys = 64;
+/// Attention with at most this many rows takes the streaming path, in chunks of this many keys. The
+/// chunk does not depend on the number of threads, so neither does the result.
+inline constexpr int64_t kDecodeRows = 16;
+inline constexpr int64_t kDecodeKeys = 512;
+
+/// Element types the tables speak of.
+enum ElementType : int { kElementF32 = 0, kElementF16 = 1, kElementBf16 = 2 };
+/// Same order as kernels::Activation.
+enum ActivationType : int { kActNone = 0, kActQuickGelu = 1, kActGelu = 2, kActSilu = 3 };
+/// How activations are stored for a product: as they are, rounded to bf16 but kept in f32 (sets
+/// without a bf16 dot product), or as bf16.
+enum PackedA : int { kPackedF32 = 0, kPackedRounded = 1, kPackedBf16 = 2 };
+
+/// Rows of a norm. y = norm(x) * weight + bias; with `delta`, x += delta first.
+struct NormArgs {
+  float* x;  // written only when delta is set
+  int64_t x_stride;
+  const float* delta;
+  int64_t delta_stride;
+  const float* weight;
+  const float* bias;
+  float eps;
+  float* y;
+  int64_t y_stride;
+  int64_t d;
+};
+
+struct RotaryArgs {
+  float* x;
+  int64_t row_stride;
+  int64_t head_stride;
+  int64_t heads;
+  int64_t head_dim;
+  const float* cos;  // [n, head_dim / 2]
+  const float* sin;
+  int64_t angle_stride;
+};
+
+/// A product of m blocked activation rows with n packed columns. Tasks are (chunk of rows, panel).
+struct GemmArgs {
+  const void* a;  // [ceil(k_pad / kBlockK)][m][kBlockK] of the packed type
+  const void* b;  // panels: [n / 64][k_pad][64] f32, or [n / 64][k_pad / 2][64][2] bf16
+  int b_type;     // kElementF32 or kElementBf16
+  int64_t m, n, k_pad;
+  int64_t chunk_rows;  // rows of one task
+  bool few_rows;       // stream b as it lies, do not copy it into strips
+  float* y;
+  int64_t y_stride;
+  const float* bias;
+  int activation;
+  bool accumulate;
+};
+
+/// One sequence: rows of q against rows of k and v (see attention.h). Strides in elements.
+struct AttentionArgs {
+  const float* q;
+  int64_t q_row, q_head;
+  const void* k;
+  int64_t k_row, k_head;
+  const void* v;
+  int64_t v_row, v_head;
+  int kv_type;  // kElementF32 or kElementBf16
+  float* out;
+  int64_t out_row, out_head;
+  int64_t n_q, n_k, heads, kv_heads, head_dim;
+  float scale;
+  bool causal;
+};
+
+struct KernelTable {
+  int isa;            // the value of kernels::Isa
+  int width;          // floats in a register
+  int packed_a_bf16;  // PackedA used with bf16 weights
+  int64_t row_tile;   // rows of the micro-kernel: chunk_rows is a multiple of it
+
+  void (*rms_norm)(const NormArgs&, int64_t begin, int64_t end);
+  void (*layer_norm)(const NormArgs&, int64_t begin, int64_t end);
+  void (*rotary)(const RotaryArgs&, int64_t begin, int64_t end);
+  // n elements that lie side by side; y may be gate.
+  void (*silu_mul)(const float* gate, const float* up, float* y, int64_t n);
+  void (*quick_gelu)(float* x, int64_t n);
+  void (*gelu)(float* x, int64_t n);
+  // n elements of any alignment.
+  void (*f32_to_bf16)(const void* from, void* to, int64_t n);
+  void (*bf16_to_f32)(const void* from, void* to, int64_t n);
+  void (*f16_to_f32)(const void* from, void* to, int64_t n);
+
+  // Rows [begin, end) of x [m, k] into the blocked layout of GemmArgs::a; zeros up to k_pad.
+  void (*pack_a)(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t k_pad, int kind,
+                 void* a, int64_t begin, int64_t end);
+  // n_rows stored rows of k elements become columns [col, col + n_rows) of a panel.
+  void (*pack_b)(const void* rows, int64_t row_bytes, int stored_type, int64_t n_rows, int64_t k,
+                 int64_t k_pad, int packed_type, int64_t col, void* panel);
+  // Tasks [begin, end) of chunk * panels + panel; scratch of gemm_scratch_floats(chunk_rows).
+  void (*gemm)(const GemmArgs&, int64_t begin, int64_t end, float* scratch);
+
+  // Rows [begin, end) of position * group + head-in-group of one kv head, at most kAttentionRows.
+  void (*attention_tile)(const AttentionArgs&, int64_t kv_head, int64_t begin, int64_t end,
+                         float* scratch);
+  // All rows (at most kDecodeRows) of a kv head against keys [begin, end): unnormalised sums.
+  void (*attention_chunk)(const AttentionArgs&, int64_t kv_head, int64_t begin, int64_t end,
+                          float* partial, float* scratch);
+  // Joins the chunks of one kv head, in order, into out.
+  void (*attention_join)(const AttentionArgs&, int64_t kv_head, int64_t chunks,
+                         const float* partial);
+};
+
+/// Floats of scratch (64-byte aligned) the functions above want.
+inline constexpr int64_t gemm_scratch_floats(int64_t chunk_rows) {
+  return (chunk_rows + kBlockK) * kPanelCols;
+}
+inline constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
+inline constexpr int64_t attention_scratch_floats(int64_t head_dim) {
+  // q, out, scores, running maximum and sum of the rows; k transposed, v and a row of zeros.
+  return kAttentionRows * (2 * padded_head_dim(head_dim) + kAttentionKeys + 2) +
+         (2 * kAttentionKeys + 9) * padded_head_dim(head_dim) + 64;
+}
+/// One chunk's partial result: [rows, head_dim] sums, then the rows' maxima and sums of weights.
+inline constexpr int64_t attention_partial_floats(int64_t rows, int64_t head_dim) {
+  return (rows * (head_dim + 2) + 15) / 16 * 16;
+}
+inline constexpr int64_t attention_chunk_scratch_floats(int64_t head_dim) {
+  return kDecodeRows * (padded_head_dim(head_dim) + kDecodeKeys);
+}
+
+/// Each in its folder; only those the machine supports may be used.
+const KernelTable& portable_table();
+#if defined(__x86_64__)
+const KernelTable& avx2_table();
+const KernelTable& avx512_table();
+const KernelTable& avx512bf16_table();
+#endif
+
+}  // namespace reelm::kernels

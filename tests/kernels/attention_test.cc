@@ -1,0 +1,120 @@
+#include "kernels/attention.h"
+
+#include "kernels/reference/reference.h"
+#include "tests/kernels/kernel_sets.h"
+#include "tests/support/compare.h"
+
+namespace reelm::kernels {
+namespace {
+
+using reelm::testing::all_close;
+using reelm::testing::Tolerance;
+
+constexpr Tolerance kTolerance = {.atol = 1e-5, .rtol = 1e-5};
+
+class Attention : public KernelTest {};
+REELM_KERNEL_TEST_SUITE(Attention);
+
+// [n, heads, head_dim] with room between heads and rows, one element past alignment.
+template <typename T>
+struct Heads {
+  Heads(std::int64_t n_, std::int64_t heads_, std::int64_t d_, unsigned seed, float range = 1.0f)
+      : n(n_), heads(heads_), d(d_), row(heads_ * (d_ + 4) + 6) {
+    for (const float v : random_floats(n * row + 1, seed, range)) {
+      if constexpr (sizeof(T) == 2) {
+        values.push_back(to_bf16(v));
+      } else {
+        values.push_back(v);
+      }
+    }
+  }
+  TensorView<T> view() { return TensorView<T>(values.data() + 1, {n, heads, d}, {row, d + 4, 1}); }
+  TensorView<const T> read() { return view(); }
+  std::int64_t n, heads, d, row;
+  std::vector<T> values;
+};
+
+template <typename T>
+void expect_matches(std::int64_t n_q, std::int64_t n_k, std::int64_t kv_heads, std::int64_t group,
+                    std::int64_t d, bool causal, float range = 1.0f) {
+  Heads<float> q(n_q, kv_heads * group, d, 1, range), out(n_q, kv_heads * group, d, 4);
+  Heads<T> k(n_k, kv_heads, d, 2, range), v(n_k, kv_heads, d, 3);
+  Heads<float> expected = out;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  attention(q.read(), k.read(), v.read(), out.view(), scale, causal);
+  reference::attention(q.read(), k.read(), v.read(), expected.view(), scale, causal);
+  EXPECT_TRUE(all_close(out.values, expected.values, kTolerance))
+      << "n_q " << n_q << " n_k " << n_k << " kv_heads " << kv_heads << " group " << group << " d "
+      << d << " causal " << causal << " bytes " << sizeof(T);
+}
+
+TEST_P(Attention, EveryShape) {
+  for (const std::int64_t d : {8, 64, 80, 128}) {
+    for (const std::int64_t group : {1, 3, 6}) {
+      for (const bool causal : {false, true}) {
+        for (const auto& [n_q, n_k] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+                 {1, 1}, {1, 7}, {1, 65}, {2, 130}, {5, 5}, {33, 33}, {70, 70}, {40, 100}}) {
+          expect_matches<float>(n_q, n_k, 2, group, d, causal);
+          expect_matches<bf16_t>(n_q, n_k, 2, group, d, causal);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Attention, OddHeadSizes) {
+  for (const std::int64_t d : {1, 3, 12, 20, 33, 72, 136}) {
+    for (const std::int64_t n_q : {1, 20}) {
+      expect_matches<float>(n_q, 90, 1, 2, d, true);
+      expect_matches<bf16_t>(n_q, 90, 1, 2, d, false);
+    }
+  }
+}
+
+TEST_P(Attention, LongContextIsCutAndJoined) {
+  for (const std::int64_t n_k : {511, 512, 513, 1700}) {
+    expect_matches<float>(1, n_k, 2, 6, 128, true);
+    expect_matches<bf16_t>(1, n_k, 2, 6, 128, true);
+    expect_matches<float>(2, n_k, 1, 7, 64, true);
+  }
+}
+
+TEST_P(Attention, LargeScoresDoNotOverflow) {
+  expect_matches<float>(1, 600, 1, 2, 64, true, 20.0f);
+  expect_matches<float>(100, 100, 1, 2, 64, true, 20.0f);
+}
+
+TEST_P(Attention, RowsThatSeeNothingAreZero) {
+  expect_matches<float>(4, 0, 1, 1, 64, false);
+  expect_matches<float>(30, 0, 1, 1, 64, false);
+  expect_matches<float>(5, 3, 1, 1, 64, true);    // rows 0 and 1 come before the first key
+  expect_matches<float>(60, 30, 1, 1, 64, true);  // tiles, likewise
+  expect_matches<float>(0, 10, 1, 1, 64, true);
+}
+
+TEST_P(Attention, MoreHeadsInAGroupThanATileHasRows) {
+  expect_matches<float>(3, 20, 1, 200, 16, true);
+}
+
+TEST_P(Attention, IndependentSequences) {
+  for (const std::vector<std::int64_t>& cu_seqlens : {std::vector<std::int64_t>{0},
+                                                      {0, 0},
+                                                      {0, 1},
+                                                      {0, 0, 3, 3, 70, 70},
+                                                      {0, 250},
+                                                      {0, 64, 128, 192},
+                                                      {0, 1, 2, 3, 210}}) {
+    for (const std::int64_t d : {64, 80, 72}) {
+      const std::int64_t n = cu_seqlens.back();
+      Heads<float> q(n, 3, d, 1), k(n, 3, d, 2), v(n, 3, d, 3), out(n, 3, d, 4);
+      Heads<float> expected = out;
+      attention_varlen(q.read(), k.read(), v.read(), out.view(), cu_seqlens, 0.125f);
+      reference::attention_varlen(q.read(), k.read(), v.read(), expected.view(), cu_seqlens,
+                                  0.125f);
+      EXPECT_TRUE(all_close(out.values, expected.values, kTolerance)) << "n " << n << " d " << d;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace reelm::kernels
