@@ -23,10 +23,10 @@ bool ends_with_word(std::string_view text) noexcept {
   return !text.empty() && is_word_char(utf8_at(text, previous(text, text.size())).code);
 }
 
-/// Where the white space at the end of `text` begins, not before `from`.
-std::size_t trailing_space(std::string_view text, std::size_t from) noexcept {
+/// Where the white space at the end of `text` begins.
+std::size_t trailing_space(std::string_view text) noexcept {
   std::size_t i = text.size();
-  while (i > from) {
+  while (i > 0) {
     const std::size_t p = previous(text, i);
     if (!is_whitespace(utf8_at(text, p).code)) break;
     i = p;
@@ -95,8 +95,10 @@ std::vector<AddedTokenMatcher::Piece> AddedTokenMatcher::split(std::string_view 
         (ends_with_word(text.substr(0, start)) || starts_with_word(text.substr(stop)))) {
       continue;
     }
-    if (token.lstrip) start = trailing_space(text.substr(0, start), std::min(done, start));
+    // White space that an rstrip token before has taken is gone: nothing may be left of this one.
+    if (token.lstrip) start = std::max(trailing_space(text.substr(0, start)), done);
     if (token.rstrip) stop += leading_space(text.substr(stop));
+    if (start >= stop) continue;
     if (done < start) pieces.push_back({Piece::kText, text.substr(done, start - done)});
     pieces.push_back({token.id, text.substr(start, stop - start)});
     done = stop;

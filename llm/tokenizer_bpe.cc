@@ -111,7 +111,8 @@ class BpeTokenizer final : public Tokenizer {
  public:
   explicit BpeTokenizer(const BpeData& data)
       : merges_(data.merges.size()), nfc_(data.nfc), ignore_merges_(data.ignore_merges) {
-    std::unordered_map<std::string_view, TokenId> ids = load_vocab(data);
+    const SpellingTable ids(data.vocab);
+    load_vocab(data);
     load_bytes(data, ids);
     load_merges(data, ids);
     load_added(data, ids);
@@ -159,7 +160,6 @@ class BpeTokenizer final : public Tokenizer {
 
  private:
   enum class Kind : std::uint8_t { kNone, kNormal, kSpecial };
-  using IdMap = std::unordered_map<std::string_view, TokenId>;
 
   bool known(TokenId id) const noexcept {
     return id >= 0 && static_cast<std::size_t>(id) < kinds_.size() &&
@@ -177,10 +177,10 @@ class BpeTokenizer final : public Tokenizer {
     kinds_[i] = kind;
   }
 
-  IdMap load_vocab(const BpeData& data);
-  void load_bytes(const BpeData& data, const IdMap& ids);
-  void load_merges(const BpeData& data, const IdMap& ids);
-  void load_added(const BpeData& data, const IdMap& ids);
+  void load_vocab(const BpeData& data);
+  void load_bytes(const BpeData& data, const SpellingTable& ids);
+  void load_merges(const BpeData& data, const SpellingTable& ids);
+  void load_added(const BpeData& data, const SpellingTable& ids);
   std::vector<TokenId> run(std::string_view text, bool specials) const;
   void encode_words(std::string_view text, WordMerger& merger, std::vector<TokenId>& out) const;
 
@@ -196,9 +196,9 @@ class BpeTokenizer final : public Tokenizer {
   bool ignore_merges_;
 };
 
-BpeTokenizer::IdMap BpeTokenizer::load_vocab(const BpeData& data) {
-  IdMap ids;
-  ids.reserve(data.vocab.size());
+void BpeTokenizer::load_vocab(const BpeData& data) {
+  bytes_.reserve(data.vocab.size() + data.added.size());
+  kinds_.reserve(data.vocab.size() + data.added.size());
   std::vector<const std::string*> owner;
   for (const auto& [spelling, id] : data.vocab) {
     if (id < 0 || id > kMaxTokenId) {
@@ -212,39 +212,37 @@ BpeTokenizer::IdMap BpeTokenizer::load_vocab(const BpeData& data) {
                   quote(*owner[i]), quote(spelling), id);
     }
     owner[i] = &spelling;
-    ids.emplace(spelling, id);
     define(id, spelling, Kind::kNormal);
   }
-  return ids;
 }
 
-void BpeTokenizer::load_bytes(const BpeData& data, const IdMap& ids) {
+void BpeTokenizer::load_bytes(const BpeData& data, const SpellingTable& ids) {
   for (char32_t c = 0; c < alphabet().size(); ++c) {
     const int byte = alphabet()[c];
     if (byte < 0) continue;
     std::string spelling;
     utf8_append(spelling, c);
-    const auto it = ids.find(spelling);
-    if (it == ids.end()) {
+    const TokenId id = ids.find(spelling);
+    if (id < 0) {
       throw_error(ErrorCode::kFormat,
                   "{}: no token for byte 0x{:02x} (spelled '{}'): text with it would be lost",
                   data.vocab_source, byte, spelling);
     }
-    byte_ids_[static_cast<std::size_t>(byte)] = it->second;
+    byte_ids_[static_cast<std::size_t>(byte)] = id;
   }
 }
 
-void BpeTokenizer::load_merges(const BpeData& data, const IdMap& ids) {
+void BpeTokenizer::load_merges(const BpeData& data, const SpellingTable& ids) {
   std::string merged;
   const auto id_of = [&](std::string_view spelling, std::size_t rank) {
-    const auto it = ids.find(spelling);
-    if (it == ids.end()) {
+    const TokenId id = ids.find(spelling);
+    if (id < 0) {
       throw_error(ErrorCode::kFormat,
                   "{}: merge {} ({} + {}) needs the token {}, which is not in {}",
                   data.merges_source, rank, quote(data.merges[rank].first),
                   quote(data.merges[rank].second), quote(spelling), data.vocab_source);
     }
-    return it->second;
+    return id;
   };
   for (std::size_t rank = 0; rank < data.merges.size(); ++rank) {
     const auto& [left, right] = data.merges[rank];
@@ -254,14 +252,12 @@ void BpeTokenizer::load_merges(const BpeData& data, const IdMap& ids) {
   }
 }
 
-void BpeTokenizer::load_added(const BpeData& data, const IdMap& ids) {
-  IdMap added_ids;
+void BpeTokenizer::load_added(const BpeData& data, const SpellingTable& ids) {
+  std::unordered_map<std::string_view, TokenId> added_ids;
   for (const AddedToken& token : data.added) {
-    const auto in_vocab = ids.find(token.content);
+    // The id this content has elsewhere, or -1.
     const auto before = added_ids.find(token.content);
-    const TokenId other = in_vocab != ids.end()       ? in_vocab->second
-                          : before != added_ids.end() ? before->second
-                                                      : -1;
+    const TokenId other = before != added_ids.end() ? before->second : ids.find(token.content);
     if (other >= 0 && other != token.id) {
       throw_error(ErrorCode::kFormat, "{}: added token {} has id {}, but elsewhere it has {}",
                   data.vocab_source, quote(token.content), token.id, other);
@@ -363,6 +359,28 @@ MergeTable::Merge MergeTable::find(TokenId left, TokenId right) const noexcept {
   const std::uint64_t key =
       std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
   return slots_[slot_of(key)].merge;
+}
+
+SpellingTable::SpellingTable(const std::vector<std::pair<std::string, TokenId>>& vocab)
+    : vocab_(vocab), slots_(std::bit_ceil(std::max<std::size_t>(2 * vocab.size(), 2))) {
+  const std::size_t mask = slots_.size() - 1;
+  for (std::size_t entry = 0; entry < vocab.size(); ++entry) {
+    const std::size_t hash = std::hash<std::string_view>()(vocab[entry].first);
+    std::size_t i = hash & mask;
+    while (slots_[i].entry != 0) i = (i + 1) & mask;
+    slots_[i] = {static_cast<std::uint32_t>(hash >> 32), static_cast<std::uint32_t>(entry + 1)};
+  }
+}
+
+TokenId SpellingTable::find(std::string_view spelling) const noexcept {
+  const std::size_t mask = slots_.size() - 1;
+  const std::size_t hash = std::hash<std::string_view>()(spelling);
+  for (std::size_t i = hash & mask; slots_[i].entry != 0; i = (i + 1) & mask) {
+    if (slots_[i].hash != static_cast<std::uint32_t>(hash >> 32)) continue;
+    const auto& [found, id] = vocab_[slots_[i].entry - 1];
+    if (found == spelling) return id;
+  }
+  return -1;
 }
 
 std::unique_ptr<Tokenizer> make_bpe_tokenizer(const BpeData& data) {

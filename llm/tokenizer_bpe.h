@@ -60,6 +60,23 @@ class MergeTable {
   int shift_ = 0;
 };
 
+/// Spelling -> id of a vocabulary, which it refers to: a flat table, because a load looks up every
+/// part of every merge (450,000 times for Qwen2) and a node-based map would miss the cache thrice.
+class SpellingTable {
+ public:
+  explicit SpellingTable(const std::vector<std::pair<std::string, TokenId>>& vocab);
+  /// The id, or -1.
+  TokenId find(std::string_view spelling) const noexcept;
+
+ private:
+  struct Slot {
+    std::uint32_t hash = 0;
+    std::uint32_t entry = 0;  // 1 + index in vocab_; 0: free
+  };
+  const std::vector<std::pair<std::string, TokenId>>& vocab_;
+  std::vector<Slot> slots_;  // a power of two, at most half full
+};
+
 /// Checks the data and makes the tokenizer. Throws Error{kFormat} naming file and item when the
 /// parts do not fit: an id twice or over kMaxTokenId, a merge of unknown tokens, a byte without a
 /// token, an added token that contradicts the vocabulary.
