@@ -12,7 +12,8 @@ namespace {
 
 /// Writes positions of one image or video; returns how far the running position moves.
 std::int64_t place_grid(const GridThw& grid, std::int64_t merge, std::int64_t position,
-                        std::int64_t* t_out, std::int64_t* h_out, std::int64_t* w_out) {
+                        PositionRule rule, std::int64_t* t_out, std::int64_t* h_out,
+                        std::int64_t* w_out) {
   const std::int64_t h = grid[1] / merge;
   const std::int64_t w = grid[2] / merge;
   for (std::int64_t t = 0; t < grid[0]; ++t) {
@@ -24,14 +25,15 @@ std::int64_t place_grid(const GridThw& grid, std::int64_t merge, std::int64_t po
       }
     }
   }
-  return std::max(grid[1], grid[2]) / merge;
+  const std::int64_t side = std::max(h, w);
+  return rule == PositionRule::kPaper ? std::max(grid[0], side) : side;
 }
 
 }  // namespace
 
 MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const GridThw> grids,
-                               std::int64_t merge, const VisionTokenIds& tokens,
-                               std::int64_t start) {
+                               std::int64_t merge, const VisionTokenIds& tokens, std::int64_t start,
+                               PositionRule rule) {
   const auto n = static_cast<std::int64_t>(ids.size());
   MropePositions out;
   out.ids.resize(3 * ids.size());
@@ -60,7 +62,7 @@ MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const Gri
                   "the prompt has {} placeholder tokens in a row, expected {} for grid {}x{}x{}",
                   run, count, grid[0], grid[1], grid[2]);
     }
-    position += place_grid(grid, merge, position, t + i, h + i, w + i);
+    position += place_grid(grid, merge, position, rule, t + i, h + i, w + i);
     i += count;
   }
   if (next_grid != grids.size()) {

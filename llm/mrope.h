@@ -23,16 +23,21 @@ struct VisionTokenIds {
   TokenId video = -1;
 };
 
+/// Where text goes on after an image or video. The two are the same unless a video has more
+/// temporal patches than tokens along its longer side.
+enum class PositionRule {
+  kPaper,  ///< at its largest position + 1: the Qwen2-VL paper, transformers 4, what models learnt
+  kInstalled,  ///< max(h, w)/merge further on: get_rope_index of transformers 5.23
+};
+
 /// Text counts up in all three parts; an image or video starts at the next position and runs over
-/// (t, h/merge, w/merge); what follows it starts max(h, w)/merge further on. `grids` are the media
-/// in the order of their placeholder runs. `start` is the first position (0, or where an earlier
-/// turn ended). Throws Error{kInvalidArgument} when runs of placeholders and grids do not match.
-/// Source: Qwen2VLModel.get_rope_index (transformers 5.23). Versions before 5 went on at the
-/// largest position of the medium + 1, which is the same unless t > max(h, w)/merge: only a video
-/// with more temporal patches than tokens along its longer side tells them apart.
+/// (t, h/merge, w/merge); `rule` says where text goes on. `grids` are the media in the order of
+/// their placeholder runs. `start` is the first position (0, or where an earlier turn ended).
+/// Throws Error{kInvalidArgument} when runs of placeholders and grids do not match. Source:
+/// Qwen2VLModel.get_rope_index (transformers).
 MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const GridThw> grids,
                                std::int64_t spatial_merge_size, const VisionTokenIds& tokens,
-                               std::int64_t start = 0);
+                               std::int64_t start = 0, PositionRule rule = PositionRule::kPaper);
 
 /// Fills cos and sin [n, head_dim / 2] for position_ids [3, n]: frequency j turns with t, h or w as
 /// mrope_section says (its sizes sum to head_dim / 2).

@@ -78,6 +78,7 @@ struct Request {
   std::vector<Message> messages;
   preprocess::SamplingOptions sampling;  ///< frames and pixels of the media
   GenerationOptions generation;
+  llm::PositionRule position_rule = llm::PositionRule::kPaper;
   /// Called with each piece of text as it becomes whole; never half a character. Return false to
   /// stop.
   std::function<bool(std::string_view)> on_text;

@@ -1,0 +1,143 @@
+#include "apps/options.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+
+#include "core/throw.h"
+
+namespace reelm::apps {
+
+namespace {
+
+/// A field of Limits with its flag.
+template <typename T>
+struct LimitFlag {
+  const char* name;
+  T Limits::*field;
+  const char* help;
+};
+
+constexpr std::array kIntegerLimits = {
+    LimitFlag<std::int64_t>{"frame-pixels", &Limits::frame_pixels,
+                            "pixels of a coded frame or image"},
+    LimitFlag<std::int64_t>{"media-bytes", &Limits::media_bytes,
+                            "bytes spooled from standard input"},
+    LimitFlag<std::int64_t>{"frames-considered", &Limits::frames_considered,
+                            "frames in a container"},
+    LimitFlag<std::int64_t>{"frames-kept", &Limits::frames_kept, "frames sampled from one video"},
+    LimitFlag<std::int64_t>{"probe-bytes", &Limits::probe_bytes,
+                            "bytes read to recognise a container"},
+    LimitFlag<std::int64_t>{"streams", &Limits::streams, "streams in a container"},
+    LimitFlag<std::int64_t>{"media-count", &Limits::media_count, "videos and images in one prompt"},
+    LimitFlag<std::int64_t>{"prompt-tokens", &Limits::prompt_tokens, "tokens of a prompt"},
+    LimitFlag<std::int64_t>{"request-bytes", &Limits::request_bytes,
+                            "memory one request may plan for"},
+    LimitFlag<std::int64_t>{"json-bytes", &Limits::json_bytes, "size of a JSON file"},
+    LimitFlag<std::int64_t>{"json-depth", &Limits::json_depth, "nesting of a JSON file"},
+    LimitFlag<std::int64_t>{"tensor-count", &Limits::tensor_count, "tensors in a checkpoint"},
+};
+constexpr std::array kSecondsLimits = {
+    LimitFlag<double>{"probe-seconds", &Limits::probe_seconds, "seconds to recognise a container"},
+    LimitFlag<double>{"stall-seconds", &Limits::stall_seconds,
+                      "seconds of decoding without a frame"},
+};
+
+template <typename T>
+void add_limit(CLI::App& app, Limits& limits, const LimitFlag<T>& flag) {
+  app.add_option(std::string("--limit-") + flag.name, limits.*flag.field, flag.help)
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Limits");
+}
+
+/// An optional that a flag fills.
+template <typename T>
+CLI::Option* add_optional(CLI::App& app, const std::string& name, std::optional<T>& value,
+                          const std::string& help, const CLI::Validator& check) {
+  return app
+      .add_option_function<T>(
+          name, [&value](const T& given) { value = given; }, help)
+      ->check(check)
+      ->group("Frames");
+}
+
+}  // namespace
+
+double parse_time(const std::string& text, const std::string& option) {
+  const auto refuse = [&] {
+    throw_error(ErrorCode::kInvalidArgument, "{} is '{}', expected seconds or [h:]mm:ss", option,
+                text);
+  };
+  double total = 0.0;
+  int fields = 0;
+  std::size_t begin = 0;
+  while (true) {
+    const std::size_t colon = text.find(':', begin);
+    const std::string field =
+        text.substr(begin, colon == std::string::npos ? colon : colon - begin);
+    double value = 0.0;
+    const char* end = field.data() + field.size();
+    const auto parsed = std::from_chars(field.data(), end, value, std::chars_format::fixed);
+    const bool last = colon == std::string::npos;
+    const bool bad = parsed.ec != std::errc() || parsed.ptr != end || !std::isfinite(value) ||
+                     value < 0.0 || (!last && value != std::floor(value)) ||
+                     (fields > 0 && value >= 60.0);
+    if (bad || ++fields > 3) refuse();
+    total = total * 60.0 + value;
+    if (last) return total;
+    begin = colon + 1;
+  }
+}
+
+void ModelOptions::add_to(CLI::App& app) {
+  app.add_option("--model", model, "model directory (else $REELM_MODEL, else the embedded demo)");
+  for (const auto& flag : kIntegerLimits) add_limit(app, limits, flag);
+  for (const auto& flag : kSecondsLimits) add_limit(app, limits, flag);
+}
+
+std::filesystem::path ModelOptions::directory() const {
+  return model.empty() ? pipeline::default_model_directory() : std::filesystem::path(model);
+}
+
+void SamplingArguments::add_to(CLI::App& app) {
+  const CLI::Range positive(std::int64_t{1}, std::int64_t{1} << 40);
+  auto* fps = add_optional<double>(app, "--fps", values_.fps, "frames to take per second of video",
+                                   CLI::PositiveNumber);
+  add_optional<std::int64_t>(app, "--frames", values_.frames, "frames to take in all", positive)
+      ->excludes(fps);
+  add_optional<std::int64_t>(app, "--min-frames", values_.min_frames, "frames to take at least",
+                             positive);
+  add_optional<std::int64_t>(app, "--max-frames", values_.max_frames, "frames to take at most",
+                             positive);
+  add_optional<std::int64_t>(app, "--min-pixels", values_.min_pixels,
+                             "pixels of a resized frame at least", positive);
+  add_optional<std::int64_t>(app, "--max-pixels", values_.max_pixels,
+                             "pixels of a resized frame at most", positive);
+  app.add_option("--from", from_, "begin here: seconds or [h:]mm:ss")->group("Frames");
+  app.add_option("--to", to_, "end here: seconds or [h:]mm:ss")->group("Frames");
+  app.add_option("--sample", sample_, "spread frames over their numbers or over true time")
+      ->check(CLI::IsMember({"index", "time"}))
+      ->capture_default_str()
+      ->group("Frames");
+  app.add_option("--reference", reference_, "whose arithmetic to follow")
+      ->check(CLI::IsMember({"qwen-vl-utils", "hf"}))
+      ->capture_default_str()
+      ->group("Frames");
+}
+
+preprocess::SamplingOptions SamplingArguments::options() const {
+  preprocess::SamplingOptions out = values_;
+  if (!from_.empty()) out.from = parse_time(from_, "--from");
+  if (!to_.empty()) out.to = parse_time(to_, "--to");
+  if (out.from && out.to && *out.from >= *out.to) {
+    throw_error(ErrorCode::kInvalidArgument, "--from is {} s, expected less than --to ({} s)",
+                *out.from, *out.to);
+  }
+  out.reference =
+      reference_ == "hf" ? preprocess::Reference::kHf : preprocess::Reference::kQwenVlUtils;
+  out.sample = sample_ == "time" ? preprocess::SampleBy::kTime : preprocess::SampleBy::kIndex;
+  return out;
+}
+
+}  // namespace reelm::apps

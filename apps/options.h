@@ -1,0 +1,37 @@
+// Options that several subcommands share, bound to CLI11.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "core/limits.h"
+#include "pipeline/engine.h"
+
+namespace reelm::apps {
+
+/// "90", "90.5", "1:30", "01:02:03.5" to seconds. Throws Error{kInvalidArgument} naming `option`.
+double parse_time(const std::string& text, const std::string& option);
+
+/// --model and --limit-*.
+struct ModelOptions {
+  std::string model;  ///< empty: the default model
+  Limits limits;
+
+  void add_to(CLI::App& app);
+  std::filesystem::path directory() const;
+};
+
+/// --fps, --frames, ..., --reference, --sample: what the model sees of a video or image.
+struct SamplingArguments {
+  void add_to(CLI::App& app);
+  /// Throws Error{kInvalidArgument}.
+  preprocess::SamplingOptions options() const;
+
+ private:
+  preprocess::SamplingOptions values_;
+  std::string from_, to_;
+  std::string reference_ = "qwen-vl-utils";
+  std::string sample_ = "index";
+};
+
+}  // namespace reelm::apps

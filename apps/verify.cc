@@ -1,0 +1,70 @@
+// `reelm verify`: proof against a golden of the reference implementation.
+#include "pipeline/verify.h"
+
+#include <cmath>
+#include <memory>
+
+#include "apps/commands.h"
+#include "apps/options.h"
+#include "apps/output.h"
+#include "core/throw.h"
+
+namespace reelm::apps {
+
+namespace {
+
+struct VerifyArguments {
+  std::string golden;
+  std::vector<std::string> media;
+  ModelOptions model;
+  std::string dtype = "f32";
+  int threads = 0;
+};
+
+std::string number(double value) {
+  return std::isnan(value) ? "-" : value == 0.0 ? "0" : fmt::format("{:.2e}", value);
+}
+
+int run_verify(const VerifyArguments& a) {
+  pipeline::VerifyOptions options;
+  options.model = a.model.model;
+  options.media.assign(a.media.begin(), a.media.end());
+  options.dtype = pipeline::parse_dtype(a.dtype);
+  options.threads = a.threads;
+  options.limits = a.model.limits;
+  const pipeline::VerifyReport report = pipeline::verify_golden(a.golden, options);
+  std::string out = fmt::format("{:<32}{:>11}{:>13}{:>9}  {:<34}verdict\n", "stage", "max abs",
+                                "relative L2", "exact", "bound");
+  for (const pipeline::VerifyRow& row : report.rows) {
+    out += fmt::format("{:<32}{:>11}{:>13}{:>8.2f}%  {:<34}{}\n", row.stage, number(row.max_abs),
+                       number(row.relative_l2), 100.0 * row.exact_fraction, row.bound,
+                       row.pass ? "pass" : "FAIL");
+  }
+  out += fmt::format("answer:    {}\nreference: {}\n{}\n", report.answer, report.reference_answer,
+                     report.pass() ? "every bound holds" : "a bound is broken");
+  write_stdout(out);
+  return report.pass() ? 0 : 1;
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, Command& chosen) {
+  CLI::App* sub = app.add_subcommand(
+      "verify", "rerun a golden of the reference implementation and compare stage by stage");
+  const auto a = std::make_shared<VerifyArguments>();
+  sub->add_option("GOLDEN", a->golden, "a file of tools/make_golden.py")->required();
+  a->model.add_to(*sub);
+  sub->add_option("--media", a->media, "media instead of those the golden names, in their order");
+  sub->add_option("--dtype", a->dtype, "what to compute in; bounds are 1e-4 in f32, 2e-2 in bf16")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+  sub->add_option("--threads", a->threads, "threads (0: one a core)")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  sub->footer(
+      "Exit code 1 when any bound is broken. Example:\n"
+      "  reelm verify tests/goldens/demo_direction.safetensors");
+  sub->callback([a, &chosen] { chosen = [a] { return run_verify(*a); }; });
+}
+
+}  // namespace reelm::apps

@@ -1,0 +1,64 @@
+#include "pipeline/model_info.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/checked.h"
+#include "core/json.h"
+#include "core/safetensors.h"
+#include "pipeline/model.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+void flatten(const Json& json, const std::string& prefix,
+             std::vector<std::pair<std::string, std::string>>& out) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string name = prefix.empty() ? key : prefix + "." + key;
+    if (value.is_object()) {
+      flatten(value, name, out);
+    } else {
+      out.emplace_back(name, value.dump(-1, ' ', false, Json::error_handler_t::replace));
+    }
+  }
+}
+
+std::int64_t elements(const std::vector<std::int64_t>& shape) {
+  std::int64_t n = 1;
+  for (const std::int64_t size : shape) n = checked_mul(n, size, "tensor");
+  return n;
+}
+
+}  // namespace
+
+ModelInfo describe_model(const std::filesystem::path& model_dir, const Limits& limits) {
+  ModelInfo info;
+  info.model_type = read_model_type(model_dir, limits);
+  const auto known = supported_model_types();
+  info.supported = std::find(known.begin(), known.end(), info.model_type) != known.end();
+  flatten(read_json_file(model_dir / "config.json", limits), "", info.config);
+
+  const Checkpoint checkpoint = Checkpoint::open(model_dir, limits);
+  std::map<std::string, std::int64_t> bytes;
+  for (const StoredTensor& t : checkpoint.tensors()) {
+    info.tensors.push_back({t.name, dtype_name(t.dtype), t.shape});
+    bytes[dtype_name(t.dtype)] += static_cast<std::int64_t>(t.bytes.size());
+  }
+  for (const OtherTensor& t : checkpoint.other_tensors()) {
+    info.tensors.push_back({t.name, t.dtype, t.shape});
+    bytes[t.dtype] += t.n_bytes;
+  }
+  std::sort(info.tensors.begin(), info.tensors.end(),
+            [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+  for (const TensorInfo& t : info.tensors) {
+    const std::int64_t n = elements(t.shape);
+    info.parameters = checked_add(info.parameters, n, "parameters");
+    if (t.name.find("visual.") != std::string::npos) info.vision_parameters += n;
+  }
+  info.stored_bytes.assign(bytes.begin(), bytes.end());
+  info.files = static_cast<std::int64_t>(checkpoint.files().size());
+  return info;
+}
+
+}  // namespace reelm::pipeline

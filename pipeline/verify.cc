@@ -1,0 +1,262 @@
+#include "pipeline/verify.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "core/throw.h"
+#include "pipeline/golden.h"
+#include "preprocess/frame_reader.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// Differences of two float arrays; everything NaN when the sizes differ.
+VerifyRow compare(std::string stage, std::span<const float> ours,
+                  std::span<const float> reference) {
+  VerifyRow row{std::move(stage), kNaN, kNaN, 0.0, "", false};
+  if (ours.size() != reference.size() || ours.empty()) {
+    row.stage += fmt::format(" ({} values, expected {})", ours.size(), reference.size());
+    return row;
+  }
+  double largest = 0.0, difference = 0.0, norm = 0.0;
+  std::size_t exact = 0;
+  for (std::size_t i = 0; i < ours.size(); ++i) {
+    const double a = ours[i];
+    const double b = reference[i];
+    const double d = std::abs(a - b);
+    // A NaN on either side must stay visible: max() would drop it.
+    if (std::isnan(d)) largest = kNaN;
+    if (d > largest) largest = d;
+    difference += d * d;
+    norm += b * b;
+    exact += static_cast<std::size_t>(a == b);
+  }
+  row.max_abs = largest;
+  row.relative_l2 = norm > 0.0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+  row.exact_fraction = static_cast<double>(exact) / static_cast<double>(ours.size());
+  return row;
+}
+
+/// Bounds are written so that NaN fails.
+VerifyRow with_l2_bound(VerifyRow row, double bound) {
+  row.bound = fmt::format("relative L2 <= {:.0e}", bound);
+  row.pass = row.relative_l2 <= bound && row.max_abs <= std::numeric_limits<double>::max();
+  return row;
+}
+
+template <typename T>
+VerifyRow compare_exact(std::string stage, std::span<const T> ours, std::span<const T> reference) {
+  VerifyRow row{std::move(stage), kNaN, kNaN, 0.0, "equal", false};
+  if (ours.size() != reference.size()) {
+    row.stage += fmt::format(" ({}, expected {})", ours.size(), reference.size());
+    return row;
+  }
+  double largest = 0.0;
+  std::size_t exact = 0;
+  for (std::size_t i = 0; i < ours.size(); ++i) {
+    largest = std::max(largest,
+                       std::abs(static_cast<double>(ours[i]) - static_cast<double>(reference[i])));
+    exact += static_cast<std::size_t>(ours[i] == reference[i]);
+  }
+  row.max_abs = largest;
+  row.exact_fraction =
+      ours.empty() ? 1.0 : static_cast<double>(exact) / static_cast<double>(ours.size());
+  row.pass = exact == ours.size();
+  return row;
+}
+
+/// Keeps what the golden keeps: every k-th row of the patches, a sum of every row, and the rest
+/// whole.
+class Recorder final : public Observer {
+ public:
+  explicit Recorder(std::int64_t pixel_stride) : pixel_stride_(pixel_stride) {}
+
+  void on_patches(std::size_t, const PatchBatch& slice) override {
+    const std::int64_t width = slice.pixels.size(1);
+    for (std::int64_t i = 0; i < slice.pixels.size(0); ++i, ++rows_) {
+      const float* row = slice.pixels.row(i);
+      double sum = 0.0;
+      for (std::int64_t j = 0; j < width; ++j) sum += row[j];
+      row_sums.push_back(static_cast<float>(sum));
+      if (rows_ % pixel_stride_ == 0) pixels.insert(pixels.end(), row, row + width);
+    }
+  }
+  void on_prompt(std::span<const llm::TokenId> prompt_ids,
+                 TensorView<const std::int64_t> position_ids, std::int64_t delta) override {
+    ids.assign(prompt_ids.begin(), prompt_ids.end());
+    positions.assign(position_ids.data(), position_ids.data() + position_ids.numel());
+    rope_delta = delta;
+  }
+  void on_vision_embeds(TensorView<const float> embeds) override {
+    vision.assign(embeds.data(), embeds.data() + embeds.numel());
+  }
+  void on_logits(std::int64_t index, TensorView<const float> logits) override {
+    std::vector<float>& to = index == 0 ? first_logits : last_logits;
+    to.assign(logits.data(), logits.data() + logits.numel());
+    if (index == 0) last_logits = first_logits;
+  }
+
+  std::vector<float> pixels, row_sums, vision, first_logits, last_logits;
+  std::vector<std::int64_t> ids, positions;
+  std::int64_t rope_delta = 0;
+
+ private:
+  std::int64_t pixel_stride_;
+  std::int64_t rows_ = 0;
+};
+
+/// Every stride-th row of a matrix.
+std::vector<float> strided_rows(const std::vector<float>& values, std::int64_t width,
+                                std::int64_t stride) {
+  std::vector<float> out;
+  const auto step = static_cast<std::size_t>(width);
+  for (std::size_t row = 0; (row + 1) * step <= values.size();
+       row += static_cast<std::size_t>(stride)) {
+    const auto begin = values.begin() + static_cast<std::ptrdiff_t>(row * step);
+    out.insert(out.end(), begin, begin + static_cast<std::ptrdiff_t>(step));
+  }
+  return out;
+}
+
+/// CRC-32 of every chosen frame at source size. Told, not bounded: another FFmpeg may convert
+/// colours another way; what that does is bounded by the pixels.
+VerifyRow compare_decoded(const Golden& golden, const Request& request, const Answer& answer,
+                          const Limits& limits) {
+  std::size_t total = 0, equal = 0, medium = 0;
+  for (const Content& content : request.messages.back().content) {
+    const auto* source = std::get_if<preprocess::MediaSource>(&content);
+    if (source == nullptr) continue;
+    const std::vector<std::uint32_t>& expected = golden.media()[medium].frames_crc32;
+    const preprocess::MediaPlan& plan = answer.media[medium++].plan;
+    preprocess::Media media(*source, limits);
+    std::vector<std::int64_t> indices = plan.frame_indices;
+    if (plan.is_image) indices.resize(1);
+    preprocess::FrameReader reader(media, indices, limits);
+    preprocess::RgbFrame frame;
+    for (std::size_t i = 0; reader.next(frame); ++i, ++total) {
+      const uLong crc =
+          crc32_z(0, frame.pixels.data(), static_cast<z_size_t>(frame.pixels.numel()));
+      equal += static_cast<std::size_t>(i < expected.size() && crc == expected[i]);
+    }
+  }
+  const double fraction =
+      total == 0 ? 1.0 : static_cast<double>(equal) / static_cast<double>(total);
+  return {"decoded frames (CRC-32)", kNaN, kNaN, fraction, "reported only", true};
+}
+
+void verify_media(const Golden& golden, const Recorder& seen, const Answer& answer, double min_std,
+                  double l2_bound, std::vector<VerifyRow>& rows) {
+  std::vector<std::int64_t> indices, grids;
+  for (const MediaReport& report : answer.media) {
+    const preprocess::MediaPlan& plan = report.plan;
+    const std::size_t count = plan.is_image ? 1 : plan.frame_indices.size();
+    indices.insert(indices.end(), plan.frame_indices.begin(),
+                   plan.frame_indices.begin() + static_cast<std::ptrdiff_t>(count));
+    grids.insert(grids.end(), plan.grid_thw.begin(), plan.grid_thw.end());
+  }
+  const auto exact = [&](const char* stage, const std::vector<std::int64_t>& ours,
+                         const std::vector<std::int64_t>& reference) {
+    rows.push_back(compare_exact<std::int64_t>(stage, ours, reference));
+  };
+  exact("frame indices", indices, golden.integers("frame_indices"));
+  exact("grid_thw", grids, golden.integers("grid_thw"));
+
+  VerifyRow pixels = compare("pixel_values", seen.pixels, golden.floats("pixel_values"));
+  // One level of 255 in normalised units; the slack is f32's rounding of the two values.
+  const double level = 1.0 / 255.0 / min_std + 1e-5;
+  pixels.bound = "within 1/255, 99.9 % exact";
+  pixels.pass = pixels.max_abs <= level && pixels.exact_fraction >= 0.999;
+  rows.push_back(pixels);
+  // Rows that a stride left out show in their sums.
+  rows.push_back(with_l2_bound(compare("pixel_values, sum of every row", seen.row_sums,
+                                       golden.floats("pixel_values_row_sums")),
+                               1e-4));
+  rows.push_back(with_l2_bound(
+      compare("vision_embeds",
+              strided_rows(seen.vision, golden.columns("vision_embeds"),
+                           std::max<std::int64_t>(1, golden.integer("vision_embeds_row_stride"))),
+              golden.floats("vision_embeds")),
+      l2_bound));
+}
+
+/// Greedy tokens; in bf16 a flip is a fault only where the reference itself was sure.
+VerifyRow compare_tokens(const Golden& golden, const Answer& answer, const Recorder& seen,
+                         double l2_bound, bool is_f32, bool& same) {
+  const std::vector<std::int64_t> ours(answer.token_ids.begin(), answer.token_ids.end());
+  const std::vector<std::int64_t> reference = golden.integers("generated_ids");
+  VerifyRow row = compare_exact<std::int64_t>("greedy tokens", ours, reference);
+  same = row.pass;
+  if (is_f32) return row;
+  row.bound = "equal where the reference is sure";
+  if (row.pass) return row;
+  const std::vector<float> margins = golden.floats("generated_margins");
+  float scale = 0.0f;
+  for (const float logit : seen.first_logits) scale = std::max(scale, std::abs(logit));
+  std::size_t first = 0;
+  while (first < ours.size() && first < reference.size() && ours[first] == reference[first])
+    ++first;
+  row.pass = first < margins.size() && margins[first] <= l2_bound * scale;
+  return row;
+}
+
+}  // namespace
+
+bool VerifyReport::pass() const noexcept {
+  return !rows.empty() &&
+         std::all_of(rows.begin(), rows.end(), [](const VerifyRow& row) { return row.pass; });
+}
+
+VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOptions& options) {
+  const Golden golden(path, options.limits);
+  if (!options.media.empty() && options.media.size() != golden.media().size()) {
+    throw_error(ErrorCode::kInvalidArgument, "{}: the golden has {} media, {} were given",
+                path.string(), golden.media().size(), options.media.size());
+  }
+  const std::filesystem::path model_dir =
+      options.model.empty() ? golden.model_directory() : options.model;
+  Engine engine = Engine::open(model_dir, {options.dtype, options.threads, options.limits});
+  const bool is_f32 = engine.model().dtype == Dtype::kF32;
+  const double l2_bound = is_f32 && golden.text("dtype") == "f32" ? 1e-4 : 2e-2;
+
+  Recorder seen(golden.has("pixel_values") ? golden.integer("pixel_values_row_stride") : 1);
+  Request request = golden.request(options.media);
+  request.observer = &seen;
+  const Answer answer = engine.ask(request);
+
+  VerifyReport report;
+  report.answer = answer.text;
+  report.reference_answer = golden.text("answer");
+  if (golden.has("pixel_values")) {
+    const auto& stds = engine.model().preprocessor.image_std;
+    report.rows.push_back(compare_decoded(golden, request, answer, options.limits));
+    verify_media(golden, seen, answer, *std::min_element(stds.begin(), stds.end()), l2_bound,
+                 report.rows);
+  }
+  report.rows.push_back(
+      compare_exact<std::int64_t>("input_ids", seen.ids, golden.integers("input_ids")));
+  report.rows.push_back(
+      compare_exact<std::int64_t>("position_ids", seen.positions, golden.integers("position_ids")));
+  const std::int64_t deltas[] = {seen.rope_delta, golden.integer("rope_delta")};
+  report.rows.push_back(compare_exact<std::int64_t>("rope_delta", std::span(deltas).first(1),
+                                                    std::span(deltas).last(1)));
+  report.rows.push_back(
+      with_l2_bound(compare("logits", seen.first_logits, golden.floats("logits")), l2_bound));
+  bool same_tokens = false;
+  report.rows.push_back(
+      compare_tokens(golden, answer, seen, l2_bound, is_f32 && l2_bound < 1e-3, same_tokens));
+  if (same_tokens && golden.has("final_logits")) {
+    report.rows.push_back(with_l2_bound(
+        compare("logits of the last token", seen.last_logits, golden.floats("final_logits")),
+        l2_bound));
+  }
+  return report;
+}
+
+}  // namespace reelm::pipeline
