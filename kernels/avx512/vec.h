@@ -99,7 +99,9 @@ struct Vec {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
   static __m256 low(F v) { return REELM_MM512(castps512_ps256)(v); }
-  static __m256 high(F v) { return REELM_MM512(extractf32x8_ps)(v, 1); }
+  static __m256 high(F v) {
+    return _mm256_castpd_ps(REELM_MM512(extractf64x4_pd)(REELM_MM512(castps_pd)(v), 1));
+  }
   // Integer rounding rather than vcvtneps2bf16, which flushes subnormals: all sets store equal
   // bits.
   static I bf16_bits(F v) {

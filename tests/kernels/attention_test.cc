@@ -36,14 +36,15 @@ struct Heads {
 
 template <typename T>
 void expect_matches(std::int64_t n_q, std::int64_t n_k, std::int64_t kv_heads, std::int64_t group,
-                    std::int64_t d, bool causal, float range = 1.0f) {
+                    std::int64_t d, bool causal, float range = 1.0f,
+                    Tolerance tolerance = kTolerance) {
   Heads<float> q(n_q, kv_heads * group, d, 1, range), out(n_q, kv_heads * group, d, 4);
   Heads<T> k(n_k, kv_heads, d, 2, range), v(n_k, kv_heads, d, 3);
   Heads<float> expected = out;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
   attention(q.read(), k.read(), v.read(), out.view(), scale, causal);
   reference::attention(q.read(), k.read(), v.read(), expected.view(), scale, causal);
-  EXPECT_TRUE(all_close(out.values, expected.values, kTolerance))
+  EXPECT_TRUE(all_close(out.values, expected.values, tolerance))
       << "n_q " << n_q << " n_k " << n_k << " kv_heads " << kv_heads << " group " << group << " d "
       << d << " causal " << causal << " bytes " << sizeof(T);
 }
@@ -80,8 +81,10 @@ TEST_P(Attention, LongContextIsCutAndJoined) {
 }
 
 TEST_P(Attention, LargeScoresDoNotOverflow) {
-  expect_matches<float>(1, 600, 1, 2, 64, true, 20.0f);
-  expect_matches<float>(100, 100, 1, 2, 64, true, 20.0f);
+  // Scores of 1,000 are good to 6e-5 in f32, and so are the exponents of the weights.
+  const Tolerance tolerance = {.atol = 2e-3, .rtol = 2e-3};
+  expect_matches<float>(1, 600, 1, 2, 64, true, 20.0f, tolerance);
+  expect_matches<float>(100, 100, 1, 2, 64, true, 20.0f, tolerance);
 }
 
 TEST_P(Attention, RowsThatSeeNothingAreZero) {

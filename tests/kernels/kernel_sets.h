@@ -63,10 +63,12 @@ class KernelTest : public ::testing::TestWithParam<KernelSet> {
   }
 };
 
-#define REELM_KERNEL_TEST_SUITE(suite)          \
-  INSTANTIATE_TEST_SUITE_P(                     \
-      , suite, ::testing::ValuesIn(all_sets()), \
-      [](const ::testing::TestParamInfo<KernelSet>& info) { return info.param.name; })
+inline std::string set_name(const ::testing::TestParamInfo<KernelSet>& set) {
+  return set.param.name;
+}
+
+#define REELM_KERNEL_TEST_SUITE(suite) \
+  INSTANTIATE_TEST_SUITE_P(, suite, ::testing::ValuesIn(all_sets()), set_name)
 
 /// n floats in [-range, range], the same for the same seed.
 inline std::vector<float> random_floats(std::int64_t n, unsigned seed, float range = 1.0f) {
