@@ -58,7 +58,8 @@ class FakeEncoder final : public vision::VisionEncoder {
   std::int64_t patch_dim() const override { return 1176; }
   std::int64_t hidden_size() const override { return 4; }
   std::int64_t spatial_merge_size() const override { return 2; }
-  void encode(const PatchBatch& patches, TensorView<float> out, const CancelToken* cancel) override {
+  void encode(const PatchBatch& patches, TensorView<float> out,
+              const CancelToken* cancel) override {
     if (cancel != nullptr) cancel->check();
     if (fail_at == calls) throw Error(ErrorCode::kOutOfMemory, "scripted failure");
     slices.push_back(patches.grid_thw);
