@@ -161,6 +161,28 @@ std::vector<Json> steps_of(const Json& component, const char* key) {
                           : std::vector<Json>{component};
 }
 
+/// Sequence of Split by Qwen2's pattern and ByteLevel, and nothing else.
+void read_pre_tokenizer(const Json& pre, const std::string& file) {
+  const auto steps = steps_of(pre, "pretokenizers");
+  expect(steps.size() == 2 && type_of(steps[0]) == "Split" && type_of(steps[1]) == "ByteLevel",
+         file, "pre_tokenizer", pre, "Split by the Regex of Qwen2, then ByteLevel");
+  const Json& pattern = member_or_null(steps[0], "pattern");
+  expect(pattern.is_object() && member_or_null(pattern, "Regex") == std::string(kQwen2Pattern),
+         file, "the pattern of pre_tokenizer", pattern,
+         fmt::format("the Regex of Qwen2, {}", kQwen2Pattern));
+  const Json& behavior = member_or_null(steps[0], "behavior");
+  expect(behavior == "Isolated", file, "behavior of the Split of pre_tokenizer", behavior,
+         "Isolated");
+  const Json& invert = member_or_null(steps[0], "invert");
+  expect(invert.is_null() || invert == false, file, "invert of the Split of pre_tokenizer", invert,
+         "false");
+  for (const char* key : {"add_prefix_space", "use_regex"}) {
+    const Json& value = member_or_null(steps[1], key);
+    expect(value == false, file, fmt::format("{} of the ByteLevel of pre_tokenizer", key), value,
+           "false");
+  }
+}
+
 /// Only what decides ids and text is looked at; offsets (trim_offsets) are not reelm's business.
 void read_components(const Json& root, const std::string& file, BpeData& data) {
   const Json& normalizer = member_or_null(root, "normalizer");
@@ -170,22 +192,7 @@ void read_components(const Json& root, const std::string& file, BpeData& data) {
                      [](const Json& step) { return type_of(step) == "NFC"; }),
          file, "normalizer", normalizer, "NFC or none");
 
-  const Json& pre = member_or_null(root, "pre_tokenizer");
-  const auto pre_steps = steps_of(pre, "pretokenizers");
-  const std::string expected = fmt::format(
-      "Split by the Regex of Qwen2 ({}), Isolated, then ByteLevel without regex and prefix space",
-      kQwen2Pattern);
-  expect(pre_steps.size() == 2 && type_of(pre_steps[0]) == "Split" &&
-             type_of(pre_steps[1]) == "ByteLevel",
-         file, "pre_tokenizer", pre, expected);
-  const Json& pattern = member_or_null(pre_steps[0], "pattern");
-  const Json& invert = member_or_null(pre_steps[0], "invert");
-  expect(pattern.is_object() && member_or_null(pattern, "Regex") == std::string(kQwen2Pattern) &&
-             member_or_null(pre_steps[0], "behavior") == "Isolated" &&
-             (invert.is_null() || invert == false) &&
-             member_or_null(pre_steps[1], "add_prefix_space") == false &&
-             member_or_null(pre_steps[1], "use_regex") == false,
-         file, "pre_tokenizer", pre, expected);
+  read_pre_tokenizer(member_or_null(root, "pre_tokenizer"), file);
 
   for (const char* key : {"decoder", "post_processor"}) {
     const Json& component = member_or_null(root, key);
