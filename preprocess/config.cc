@@ -96,8 +96,8 @@ void read_shared(const Section& s, PreprocessorConfig& config) {
       json_number_or(s.object, "rescale_factor", s.where, config.rescale_factor);
   for (std::size_t c = 0; c < 3; ++c) {
     if (!(config.image_std[c] > 0)) {
-      throw_error(ErrorCode::kFormat, "{}: image_std: expected positive numbers, found {}",
-                  s.where, config.image_std[c]);
+      throw_error(ErrorCode::kFormat, "{}: image_std: expected positive numbers, found {}", s.where,
+                  config.image_std[c]);
     }
   }
   if (!(config.rescale_factor > 0)) {

@@ -27,9 +27,10 @@ struct StageTimes {
 
 /// One frame, shown upright.
 struct RgbFrame {
-  TensorView<const std::uint8_t> pixels;  ///< [height, width, 3], RGB, dense
-  std::int64_t index = 0;                 ///< number asked for
-  double pts = 0;                         ///< true seconds on the stream's clock
+  TensorView<const std::uint8_t>
+      pixels;              ///< [height, width, 3], RGB; rows may be padded (stride(0))
+  std::int64_t index = 0;  ///< number asked for
+  double pts = 0;          ///< true seconds on the stream's clock
 };
 
 /// Reads frames `indices` (not decreasing; repeats allowed) of a video, or frame 0 of an image.

@@ -121,11 +121,11 @@ class Media {
   bool is_image() const noexcept { return info().kind == MediaInfo::Kind::kImage; }
 
   /// Times of all frames, from one pass over the packets (nothing is decoded); kept for later
-  /// calls. It counts what the file really holds, whatever the header says. `fps` is the header's
-  /// average rate where it has one, else frames / (end - start). Packets that are not shown (edit
-  /// lists, VP8 alternate references) are left out; missing times are filled in with a warning.
-  /// Throws Error: kFormat (no frame at all), kLimit (frames_considered), kCancelled,
-  /// kInvalidArgument (an image).
+  /// calls. It counts what the file really holds, whatever the header says. `fps` is frames /
+  /// (end - start), as torchcodec, the default reader of qwen-vl-utils, computes it. Packets that
+  /// are not shown (edit lists, VP8 alternate references) are left out; missing times are filled in
+  /// with a warning. Throws Error: kFormat (no frame at all), kLimit (frames_considered),
+  /// kCancelled, kInvalidArgument (an image).
   const FrameIndex& frame_index(const CancelToken* cancel = nullptr);
 
   /// Milliseconds spent in the constructor and in the first frame_index().

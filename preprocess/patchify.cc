@@ -13,8 +13,8 @@ NormalizeTable make_normalize_table(const PreprocessorConfig& config) {
     throw_error(ErrorCode::kInvalidArgument, "rescale_factor is {}, expected more than 0",
                 config.rescale_factor);
   }
-  // TorchvisionBackend._fuse_mean_std_and_rescale_factor: float32 tensors times a Python number that
-  // torch casts to float32; normalize then subtracts and divides in float32.
+  // TorchvisionBackend._fuse_mean_std_and_rescale_factor: float32 tensors times a Python number
+  // that torch casts to float32; normalize then subtracts and divides in float32.
   const auto scale = static_cast<float>(1.0 / config.rescale_factor);
   NormalizeTable table;
   for (std::size_t c = 0; c < 3; ++c) {

@@ -58,8 +58,8 @@ struct Resizer::Impl {
     const std::int64_t lanes = loops->lanes;
     while (workspaces.size() < n) {
       Workspace& w = workspaces.emplace_back();
-      w.columns = AlignedBuffer<std::uint32_t>(
-          static_cast<std::size_t>((source.width * 3 + 8) * lanes));
+      w.columns =
+          AlignedBuffer<std::uint32_t>(static_cast<std::size_t>((source.width * 3 + 8) * lanes));
       // The vertical pass reads whole vectors: up to 4 * lanes elements past the last row's end.
       w.ring = AlignedBuffer<std::uint32_t>(
           static_cast<std::size_t>(ring_rows * ring_stride + 4 * lanes));
@@ -67,10 +67,11 @@ struct Resizer::Impl {
     }
   }
 
-  vector::HorizontalPass horizontal_pass(const std::uint8_t* pixels, Workspace& w) const {
+  vector::HorizontalPass horizontal_pass(TensorView<const std::uint8_t> pixels,
+                                         Workspace& w) const {
     vector::HorizontalPass p{};
-    p.source = pixels;
-    p.source_stride = source.width * 3;
+    p.source = pixels.data();
+    p.source_stride = pixels.stride(0);
     p.height = source.height;
     p.width = source.width;
     p.n = target.width;
@@ -85,7 +86,7 @@ struct Resizer::Impl {
   }
 
   // Output rows [begin, end): source rows pass through the ring in blocks of `lanes`, each once.
-  void run_rows(const std::uint8_t* pixels, std::uint8_t* out, std::int64_t begin,
+  void run_rows(TensorView<const std::uint8_t> pixels, std::uint8_t* out, std::int64_t begin,
                 std::int64_t end, Workspace& w) const {
     const std::int64_t lanes = loops->lanes;
     vector::HorizontalPass h = horizontal_pass(pixels, w);
@@ -148,11 +149,13 @@ Size Resizer::target() const noexcept { return impl_->target; }
 void Resizer::run(TensorView<const std::uint8_t> source, TensorView<std::uint8_t> target) {
   Impl& m = *impl_;
   REELM_CHECK(source.rank() == 3 && source.size(0) == m.source.height &&
-              source.size(1) == m.source.width && source.size(2) == 3);
+              source.size(1) == m.source.width && source.size(2) == 3 && source.stride(1) == 3);
   REELM_CHECK(target.rank() == 3 && target.size(0) == m.target.height &&
               target.size(1) == m.target.width && target.size(2) == 3);
   if (m.source == m.target) {
-    std::memcpy(target.data(), source.data(), static_cast<std::size_t>(source.numel()));
+    for (std::int64_t y = 0; y < m.source.height; ++y) {
+      std::memcpy(target.row(y), source.row(y), static_cast<std::size_t>(m.source.width * 3));
+    }
     return;
   }
   // Each thread repeats the horizontal pass for the rows its first outputs share with the thread
@@ -162,7 +165,7 @@ void Resizer::run(TensorView<const std::uint8_t> source, TensorView<std::uint8_t
       std::min<std::int64_t>(num_threads(), (m.target.height + kGrain - 1) / kGrain)));
   std::atomic<std::size_t> next{0};
   parallel_for(m.target.height, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    m.run_rows(source.data(), target.data(), begin, end, m.workspaces[next.fetch_add(1)]);
+    m.run_rows(source, target.data(), begin, end, m.workspaces[next.fetch_add(1)]);
   });
 }
 

@@ -47,8 +47,9 @@ class Resizer {
   Resizer& operator=(Resizer&&) noexcept;
   ~Resizer();
 
-  /// `source` [H, W, 3] to `target` [h, w, 3], both dense. Equal sizes copy. Runs on the threads of
-  /// core/parallel.h; the bytes do not depend on their number nor on the instruction set.
+  /// `source` [H, W, 3], rows may be padded, to `target` [h, w, 3], dense. Equal sizes copy. Runs
+  /// on the threads of core/parallel.h; the bytes do not depend on their number nor on the
+  /// instruction set.
   void run(TensorView<const std::uint8_t> source, TensorView<std::uint8_t> target);
 
   Size source() const noexcept;

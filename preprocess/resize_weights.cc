@@ -6,8 +6,8 @@
 namespace reelm::preprocess {
 namespace {
 
-// Keys' cubic with a = -0.5, support 2. torch's kernels are compiled with FMA, where GCC fuses every
-// product that is added to something: written out here because this project compiles with
+// Keys' cubic with a = -0.5, support 2. torch's kernels are compiled with FMA, where GCC fuses
+// every product that is added to something: written out here because this project compiles with
 // -ffp-contract=off.
 template <typename T>
 T cubic_fused(T x) {
@@ -47,8 +47,8 @@ Window fill_weights(std::int64_t i, std::int64_t in, T scale, T support, std::in
   T total = 0;
   for (std::int64_t k = 0; k < window.count; ++k) {
     const T offset = static_cast<T>(k + window.first) - center;
-    weights[k] = filter(
-        static_cast<T>((static_cast<double>(offset) + 0.5) * static_cast<double>(inverse)));
+    weights[k] =
+        filter(static_cast<T>((static_cast<double>(offset) + 0.5) * static_cast<double>(inverse)));
     total += weights[k];
   }
   if (total != T(0)) {
@@ -80,8 +80,8 @@ std::vector<T> fill_bank(FilterBank& bank, std::int64_t in, T (*filter)(T)) {
   bank.stride = (max_taps + 1) / 2 * 2;
   std::vector<T> weights(static_cast<std::size_t>(bank.n * bank.stride), T(0));
   for (std::int64_t i = 0; i < bank.n; ++i) {
-    const Window window = fill_weights<T>(i, in, scale, support, max_taps, filter,
-                                          weights.data() + i * bank.stride);
+    const Window window =
+        fill_weights<T>(i, in, scale, support, max_taps, filter, weights.data() + i * bank.stride);
     bank.first[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(window.first);
     bank.count[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(window.count);
   }
@@ -99,9 +99,9 @@ FilterBank make_filter_bank(std::int64_t in, std::int64_t out, ResizeMode mode) 
     bank.f32 = fill_bank<float>(bank, in, &cubic_fused<float>);
     return bank;
   }
-  const std::vector<double> weights =
-      mode == ResizeMode::kPil ? fill_bank<double>(bank, in, &cubic_pil)
-                               : fill_bank<double>(bank, in, &cubic_fused<double>);
+  const std::vector<double> weights = mode == ResizeMode::kPil
+                                          ? fill_bank<double>(bank, in, &cubic_pil)
+                                          : fill_bank<double>(bank, in, &cubic_fused<double>);
   if (mode == ResizeMode::kPil) {
     bank.precision = 22;  // 32 bits less 8 of the pixel less 2 for overshoot
   } else {

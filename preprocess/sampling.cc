@@ -46,9 +46,9 @@ void check_positive(double value, double most, const char* what) {
 
 void check_counts(const SamplingOptions& options) {
   if (options.fps) check_positive(*options.fps, 1e6, "fps");
-  for (const auto& [value, what] : {std::pair{options.frames, "frames"},
-                                    std::pair{options.min_frames, "min_frames"},
-                                    std::pair{options.max_frames, "max_frames"}}) {
+  for (const auto& [value, what] :
+       {std::pair{options.frames, "frames"}, std::pair{options.min_frames, "min_frames"},
+        std::pair{options.max_frames, "max_frames"}}) {
     if (value) check_positive(static_cast<double>(*value), static_cast<double>(kMaxCount), what);
   }
   if (options.fps && options.frames) {
@@ -58,9 +58,9 @@ void check_counts(const SamplingOptions& options) {
 }
 
 void check_pixels(const SamplingOptions& options) {
-  for (const auto& [value, what] : {std::pair{options.min_pixels, "min_pixels"},
-                                    std::pair{options.max_pixels, "max_pixels"},
-                                    std::pair{options.total_pixels, "total_pixels"}}) {
+  for (const auto& [value, what] :
+       {std::pair{options.min_pixels, "min_pixels"}, std::pair{options.max_pixels, "max_pixels"},
+        std::pair{options.total_pixels, "total_pixels"}}) {
     if (value) check_positive(static_cast<double>(*value), static_cast<double>(kMaxPixels), what);
   }
 }
@@ -109,9 +109,10 @@ Size smart_resize(Size source, std::int64_t factor, std::int64_t min_pixels, dou
   const auto h = static_cast<double>(height);
   const auto w = static_cast<double>(width);
   if (std::max(h, w) / std::min(h, w) > kMaxRatio) {
-    throw_error(ErrorCode::kInvalidArgument,
-                "a frame of {} pixels: the aspect ratio {:.1f} is over {}, the most the model takes",
-                name_of(source), std::max(h, w) / std::min(h, w), kMaxRatio);
+    throw_error(
+        ErrorCode::kInvalidArgument,
+        "a frame of {} pixels: the aspect ratio {:.1f} is over {}, the most the model takes",
+        name_of(source), std::max(h, w) / std::min(h, w), kMaxRatio);
   }
   const bool qwen = reference == Reference::kQwenVlUtils;
   const double area = h * w;  // exact: below 2^53
@@ -128,9 +129,10 @@ Size smart_resize(Size source, std::int64_t factor, std::int64_t min_pixels, dou
     out = {ceil_by(h * beta, factor), ceil_by(w * beta, factor)};
   }
   if (out.height < 1 || out.width < 1) {
-    throw_error(ErrorCode::kInvalidArgument,
-                "a frame of {} pixels resizes to {} within {} to {} pixels: too narrow for the model",
-                name_of(source), name_of(out), min_pixels, max_pixels);
+    throw_error(
+        ErrorCode::kInvalidArgument,
+        "a frame of {} pixels resizes to {} within {} to {} pixels: too narrow for the model",
+        name_of(source), name_of(out), min_pixels, max_pixels);
   }
   return out;
 }
@@ -195,9 +197,9 @@ std::vector<std::int64_t> frame_indices(FrameRange range, std::int64_t n, Refere
     return out;
   }
   if (reference == Reference::kHf) {
-    // torch.arange(0, count, count / n): ceil(count / step) values (one more than n in 4 % of cases),
-    // start + step * i in double, but computed eight at a time from a float32 base for whole pairs of
-    // vectors; measured equal to torch 2.15 over 6000 cases.
+    // torch.arange(0, count, count / n): ceil(count / step) values (one more than n in 4 % of
+    // cases), start + step * i in double, but computed eight at a time from a float32 base for
+    // whole pairs of vectors; measured equal to torch 2.15 over 6000 cases.
     const auto count = static_cast<double>(range.count());
     const double step = count / static_cast<double>(n);
     const auto size = static_cast<std::int64_t>(std::ceil(count / step));
@@ -216,9 +218,8 @@ std::vector<std::int64_t> frame_indices(FrameRange range, std::int64_t n, Refere
   const auto last = static_cast<float>(range.last);
   const float step = n > 1 ? (last - first) / static_cast<float>(n - 1) : 0.0f;
   for (std::int64_t i = 0; i < n; ++i) {
-    const float value = i < n / 2 || n == 1
-                            ? std::fma(step, static_cast<float>(i), first)
-                            : std::fma(-step, static_cast<float>(n - 1 - i), last);
+    const float value = i < n / 2 || n == 1 ? std::fma(step, static_cast<float>(i), first)
+                                            : std::fma(-step, static_cast<float>(n - 1 - i), last);
     keep(static_cast<double>(std::nearbyint(value)));
   }
   return out;
@@ -255,11 +256,9 @@ PixelLimits video_pixel_limits(std::int64_t n_frames, std::int64_t factor,
   const auto floor_pixels =
       std::floor(static_cast<double>(limits.min_pixels) * 1.05);  // int() of a positive number
   if (options.reference == Reference::kHf) {
-    limits.max_pixels =
-        static_cast<double>(options.max_pixels.value_or(kVideoMaxTokens * token));
+    limits.max_pixels = static_cast<double>(options.max_pixels.value_or(kVideoMaxTokens * token));
     if (cap_tokens > 0) {
-      const auto total =
-          static_cast<std::int64_t>(static_cast<double>(cap_tokens * token) * 0.9);
+      const auto total = static_cast<std::int64_t>(static_cast<double>(cap_tokens * token) * 0.9);
       const auto share = static_cast<double>(total * temporal_factor / n_frames);
       const double cap = std::max(std::min(limits.max_pixels, share), floor_pixels);
       limits.capped = options.max_pixels && limits.max_pixels > cap;
@@ -284,8 +283,7 @@ PixelLimits image_pixel_limits(std::int64_t factor, const SamplingOptions& optio
   const std::int64_t token = factor * factor;
   const bool hf = options.reference == Reference::kHf;
   PixelLimits limits;
-  limits.min_pixels =
-      options.min_pixels.value_or(hf ? kHfImageMinPixels : kImageMinTokens * token);
+  limits.min_pixels = options.min_pixels.value_or(hf ? kHfImageMinPixels : kImageMinTokens * token);
   limits.max_pixels = static_cast<double>(
       options.max_pixels.value_or(hf ? kHfImageMaxPixels : kImageMaxTokens * token));
   return limits;

@@ -35,8 +35,9 @@ VectorIsa choose_isa() {
     for (const VectorIsa have : supported) {
       if (have == isa) return isa;
     }
-    throw_error(ErrorCode::kInvalidArgument, "REELM_ISA={}: this machine lacks it; it runs up to {}",
-                name, vector_isa_name(supported.back()));
+    throw_error(ErrorCode::kInvalidArgument,
+                "REELM_ISA={}: this machine lacks it; it runs up to {}", name,
+                vector_isa_name(supported.back()));
   }
   throw_error(ErrorCode::kInvalidArgument,
               "REELM_ISA={}: unknown; expected portable, avx2, avx512 or avx512bf16", name);

@@ -100,8 +100,7 @@ struct Avx2 {
     const Int high = _mm256_packus_epi32(in[2], in[3]);
     const Int mixed = _mm256_packus_epi16(low, high);
     const Int order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
-                        _mm256_permutevar8x32_epi32(mixed, order));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permutevar8x32_epi32(mixed, order));
   }
 };
 

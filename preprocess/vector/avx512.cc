@@ -109,7 +109,6 @@ struct Avx512 {
 
 }  // namespace
 
-const Loops kAvx512Loops = {Avx512::kLanes, &horizontal<Avx512>, &vertical<Avx512>,
-                            &patchify_rows};
+const Loops kAvx512Loops = {Avx512::kLanes, &horizontal<Avx512>, &vertical<Avx512>, &patchify_rows};
 
 }  // namespace reelm::preprocess::vector

@@ -15,32 +15,32 @@ enum class Arithmetic : int {
 
 /// A block of `lanes` source rows -> `lanes` rows of the ring.
 struct HorizontalPass {
-  const std::uint8_t* source;   // row 0 of the image, [height, width*3]
-  std::int64_t source_stride;   // bytes
-  std::int64_t height;          // rows of the image; rows past the last repeat it
-  std::int64_t width;           // pixels
-  std::int64_t row;             // first row of the block
-  std::int64_t n;               // output pixels
-  const std::int32_t* first;    // [n]
-  const std::int32_t* count;    // [n]
-  const void* weights;          // [n, weight_stride], float or int32
+  const std::uint8_t* source;  // row 0 of the image, [height, width*3]
+  std::int64_t source_stride;  // bytes
+  std::int64_t height;         // rows of the image; rows past the last repeat it
+  std::int64_t width;          // pixels
+  std::int64_t row;            // first row of the block
+  std::int64_t n;              // output pixels
+  const std::int32_t* first;   // [n]
+  const std::int32_t* count;   // [n]
+  const void* weights;         // [n, weight_stride], float or int32
   std::int64_t weight_stride;
-  int precision;                // fraction bits of integer weights
-  void* columns;                // workspace [width*3 + 8, lanes]
-  void* target;                 // [lanes, target_stride], 32 bits each
-  std::int64_t target_stride;   // elements; at least n*3 + 3*lanes
+  int precision;               // fraction bits of integer weights
+  void* columns;               // workspace [width*3 + 8, lanes]
+  void* target;                // [lanes, target_stride], 32 bits each
+  std::int64_t target_stride;  // elements; at least n*3 + 3*lanes
 };
 
 /// Rows of the ring -> one row of bytes.
 struct VerticalPass {
-  const void* ring;            // [ring_rows, ring_stride], 32 bits each
+  const void* ring;  // [ring_rows, ring_stride], 32 bits each
   std::int64_t ring_rows;
-  std::int64_t ring_stride;    // elements
-  std::int64_t first;          // source row of the first tap
-  std::int64_t count;          // taps
-  const void* weights;         // [count]
+  std::int64_t ring_stride;  // elements
+  std::int64_t first;        // source row of the first tap
+  std::int64_t count;        // taps
+  const void* weights;       // [count]
   int precision;
-  std::int64_t n;              // bytes to write
+  std::int64_t n;  // bytes to write
   std::uint8_t* target;
 };
 
@@ -51,8 +51,8 @@ struct PatchifyRows {
   float* target;                      // row 0 of the patches
   std::int64_t width;                 // pixels
   std::int64_t patch, merge, temporal;
-  std::int64_t grid_w;                // patches
-  std::int64_t begin, end;            // merged rows: each covers patch * merge lines
+  std::int64_t grid_w;      // patches
+  std::int64_t begin, end;  // merged rows: each covers patch * merge lines
 };
 
 struct Loops {

@@ -14,12 +14,12 @@
 namespace reelm::preprocess::vector {
 namespace {
 
-/// float32 sums; nothing to finish between the passes. torch's loop `output += t * wts` was compiled
-/// by GCC for AVX2: taps 1 to 4 * ((n - 1) / 4) go four at a time through a vector multiplication and
-/// are then added one by one (two roundings), the up to three taps that remain are fused (one
-/// rounding). torch has no AVX-512 build of this loop, so this holds for every x86 machine with AVX2.
-/// Found by comparing sums tap by tap with torch 2.15; one fused sum for all differs in up to 0.1 %
-/// of the bytes of a smooth image.
+/// float32 sums; nothing to finish between the passes. torch's loop `output += t * wts` was
+/// compiled by GCC for AVX2: taps 1 to 4 * ((n - 1) / 4) go four at a time through a vector
+/// multiplication and are then added one by one (two roundings), the up to three taps that remain
+/// are fused (one rounding). torch has no AVX-512 build of this loop, so this holds for every x86
+/// machine with AVX2. Found by comparing sums tap by tap with torch 2.15; one fused sum for all
+/// differs in up to 0.1 % of the bytes of a smooth image.
 template <typename V>
 struct FloatArithmetic {
   using Element = float;
@@ -211,8 +211,8 @@ inline void patchify_rows(const PatchifyRows& p) {
       for (std::int64_t cell = 0; cell < p.merge * p.merge; ++cell) {
         const std::int64_t py = my * p.merge + cell / p.merge;
         const std::int64_t px = mx * p.merge + cell % p.merge;
-        float* row = p.target +
-                     ((my * (p.grid_w / p.merge) + mx) * p.merge * p.merge + cell) * row_size;
+        float* row =
+            p.target + ((my * (p.grid_w / p.merge) + mx) * p.merge * p.merge + cell) * row_size;
         for (std::int64_t t = 0; t < p.temporal; ++t) {
           const std::uint8_t* in = p.frames[t] + (py * p.patch * p.width + px * p.patch) * 3;
           for (std::int64_t y = 0; y < p.patch; ++y) {

@@ -7,9 +7,9 @@
 namespace reelm::preprocess::vector {
 namespace {
 
-/// a * b + c with one rounding. std::fma without hardware takes 20 to 50 ns a call; this is the same
-/// value from doubles: the product of two float32 is exact in double, and rounding the sum to odd
-/// (Boldo and Melquiond, 2008) makes the second rounding to float32 correct.
+/// a * b + c with one rounding. std::fma without hardware takes 20 to 50 ns a call; this is the
+/// same value from doubles: the product of two float32 is exact in double, and rounding the sum to
+/// odd (Boldo and Melquiond, 2008) makes the second rounding to float32 correct.
 inline float fused(float a, float b, float c) {
   const double product = static_cast<double>(a) * static_cast<double>(b);
   const double addend = static_cast<double>(c);

@@ -1,0 +1,31 @@
+// Random access to the bytes of a source, wherever they are. Not installed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/cancel.h"
+#include "core/limits.h"
+#include "preprocess/media.h"
+
+namespace reelm::preprocess {
+
+/// A regular file, an unlinked temporary file or memory. Closed with the object.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  /// Up to `n` bytes at `offset`; fewer at the end, 0 past it. Throws Error{kIo}.
+  virtual std::size_t read(std::int64_t offset, void* to, std::size_t n) = 0;
+  virtual std::int64_t size() const noexcept = 0;
+};
+
+/// Opens `source`; spools what cannot be read at random. Waits for slow writers with poll, so that
+/// `cancel` ends it within 50 ms.
+/// Throws Error: kNotFound, kIo (directory, permission, disk full), kFormat (empty), kLimit
+/// (media-bytes), kCancelled.
+std::unique_ptr<ByteSource> open_byte_source(const MediaSource& source, const Limits& limits,
+                                             const CancelToken* cancel);
+
+}  // namespace reelm::preprocess

@@ -1,0 +1,86 @@
+#include "preprocess/image.h"
+
+#include <cstring>
+
+#include "core/checked.h"
+#include "core/throw.h"
+#include "preprocess/image_codecs.h"
+
+namespace reelm::preprocess {
+namespace {
+
+bool starts_with(std::span<const std::byte> bytes, std::size_t at, const char* text,
+                 std::size_t n) {
+  return bytes.size() >= at + n && std::memcmp(bytes.data() + at, text, n) == 0;
+}
+
+}  // namespace
+
+const char* image_format_name(ImageFormat format) noexcept {
+  switch (format) {
+    case ImageFormat::kPng:
+      return "png";
+    case ImageFormat::kJpeg:
+      return "jpeg";
+    case ImageFormat::kWebp:
+      return "webp";
+  }
+  return "?";
+}
+
+std::optional<ImageFormat> detect_image(std::span<const std::byte> head) noexcept {
+  if (starts_with(head, 0, "\x89PNG\r\n\x1a\n", 8)) return ImageFormat::kPng;
+  if (starts_with(head, 0, "\xff\xd8\xff", 3)) return ImageFormat::kJpeg;
+  if (starts_with(head, 0, "RIFF", 4) && starts_with(head, 8, "WEBP", 4)) return ImageFormat::kWebp;
+  return std::nullopt;
+}
+
+ImageHeader read_image_header(std::span<const std::byte> bytes, const std::string& name,
+                              const Limits& limits) {
+  const std::optional<ImageFormat> format = detect_image(bytes);
+  if (!format) throw_error(ErrorCode::kFormat, "{}: no PNG, JPEG or WebP image", name);
+  ImageHeader header;
+  switch (*format) {
+    case ImageFormat::kPng:
+      header = read_png_header(bytes, name);
+      break;
+    case ImageFormat::kJpeg:
+      header = read_jpeg_header(bytes, name);
+      break;
+    case ImageFormat::kWebp:
+      header = read_webp_header(bytes, name);
+      break;
+  }
+  const auto [height, width] = header.size;
+  if (height < 1 || width < 1) {
+    throw_error(ErrorCode::kFormat, "{}: an image of {}x{} pixels", name, width, height);
+  }
+  if (checked_mul(height, width, "image") > limits.frame_pixels) {
+    throw_error(ErrorCode::kLimit, "{}: an image of {}x{}, over the limit frame-pixels ({})", name,
+                width, height, limits.frame_pixels);
+  }
+  return header;
+}
+
+RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
+                      const Limits& limits) {
+  const ImageHeader header = read_image_header(bytes, name, limits);
+  RgbImage image;
+  image.size = header.size;
+  image.pixels = AlignedBuffer<std::uint8_t>(
+      static_cast<std::size_t>(header.size.height * header.size.width * 3));
+  switch (header.format) {
+    case ImageFormat::kPng:
+      decode_png(bytes, name, header, image.pixels.data());
+      break;
+    case ImageFormat::kJpeg:
+      decode_jpeg(bytes, name, header, image.pixels.data());
+      break;
+    case ImageFormat::kWebp:
+      decode_webp(bytes, name, header, image.pixels.data());
+      break;
+  }
+  return image;
+}
+
+}  // namespace reelm::preprocess

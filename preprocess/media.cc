@@ -1,0 +1,191 @@
+#include "preprocess/media.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <utility>
+
+#include "core/throw.h"
+#include "preprocess/image.h"
+#include "preprocess/media_impl.h"
+
+namespace reelm::preprocess {
+namespace {
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+std::string text(const char* name) { return name != nullptr ? name : ""; }
+
+std::string type_name(AVMediaType type) {
+  const char* name = av_get_media_type_string(type);
+  return name != nullptr ? name : "unknown";
+}
+
+std::optional<double> seconds(std::int64_t ticks, AVRational base) {
+  if (ticks == AV_NOPTS_VALUE) return std::nullopt;
+  return static_cast<double>(ticks) * base.num / base.den;
+}
+
+void describe_video(const AVStream& stream, const Orientation& orientation, StreamInfo& info) {
+  const AVCodecParameters& p = *stream.codecpar;
+  const auto format = static_cast<AVPixelFormat>(p.format);
+  info.pixel_format = text(av_get_pix_fmt_name(format));
+  info.width = p.width;
+  info.height = p.height;
+  info.rotation = orientation.rotation();
+  info.flipped = orientation.flipped();
+  const AVRational rate =
+      stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
+  if (rate.num > 0 && rate.den > 0) info.fps = av_q2d(rate);
+  if (stream.nb_frames > 0) info.frame_count = stream.nb_frames;
+  if (p.color_range != AVCOL_RANGE_UNSPECIFIED) {
+    info.color_range = text(av_color_range_name(p.color_range));
+  }
+  if (p.color_space != AVCOL_SPC_UNSPECIFIED) {
+    info.color_matrix = text(av_color_space_name(p.color_space));
+  }
+  if (p.color_primaries != AVCOL_PRI_UNSPECIFIED) {
+    info.color_primaries = text(av_color_primaries_name(p.color_primaries));
+  }
+  if (p.color_trc != AVCOL_TRC_UNSPECIFIED) {
+    info.color_transfer = text(av_color_transfer_name(p.color_trc));
+  }
+  if (const AVPixFmtDescriptor* d = av_pix_fmt_desc_get(format)) info.bit_depth = d->comp[0].depth;
+  const AVRational aspect = p.sample_aspect_ratio;
+  if (aspect.num > 0 && aspect.den > 0) info.sample_aspect_ratio = av_q2d(aspect);
+}
+
+void describe_container(const Demuxer& demuxer, MediaInfo& info) {
+  const AVFormatContext& context = *demuxer.context();
+  info.kind = MediaInfo::Kind::kVideo;
+  info.container = context.iformat->name;
+  if (context.start_time != AV_NOPTS_VALUE) {
+    info.start_seconds = static_cast<double>(context.start_time) / AV_TIME_BASE;
+  }
+  if (context.duration != AV_NOPTS_VALUE && context.duration > 0) {
+    info.duration_seconds = static_cast<double>(context.duration) / AV_TIME_BASE;
+  }
+  for (unsigned i = 0; i < context.nb_streams; ++i) {
+    const AVStream& stream = *context.streams[i];
+    StreamInfo& s = info.streams.emplace_back();
+    s.index = static_cast<int>(i);
+    s.type = type_name(stream.codecpar->codec_type);
+    s.codec = avcodec_get_name(stream.codecpar->codec_id);
+    s.time_base_num = stream.time_base.num;
+    s.time_base_den = stream.time_base.den;
+    s.start_seconds = seconds(stream.start_time, stream.time_base);
+    s.duration_seconds = seconds(stream.duration, stream.time_base);
+    if (stream.codecpar->codec_type == AVMEDIA_TYPE_VIDEO) {
+      const bool chosen = s.index == demuxer.video_stream();
+      describe_video(stream, chosen ? demuxer.orientation() : Orientation{}, s);
+    }
+  }
+  info.video_stream = demuxer.video_stream();
+}
+
+void open_image(Media::Impl& m) {
+  const std::int64_t size = m.bytes->size();
+  if (size > m.limits.image_bytes) {
+    throw_error(ErrorCode::kLimit, "{}: an image of {} bytes, over the limit image-bytes ({})",
+                m.source.name(), size, m.limits.image_bytes);
+  }
+  m.image.resize(static_cast<std::size_t>(size));
+  m.image.resize(m.bytes->read(0, m.image.data(), m.image.size()));
+  const ImageHeader header = read_image_header(m.image, m.source.name(), m.limits);
+  m.info.kind = MediaInfo::Kind::kImage;
+  m.info.container = image_format_name(header.format);
+  StreamInfo& s = m.info.streams.emplace_back();
+  s.type = "video";
+  s.codec = m.info.container;
+  s.pixel_format = header.mode;
+  s.width = header.size.width;
+  s.height = header.size.height;
+  s.frame_count = 1;
+  s.bit_depth = header.bit_depth;
+  m.info.video_stream = 0;
+}
+
+}  // namespace
+
+MediaSource MediaSource::from_path(std::filesystem::path path) {
+  MediaSource source;
+  source.kind_ = Kind::kPath;
+  source.name_ = path.string();
+  source.path_ = std::move(path);
+  return source;
+}
+
+MediaSource MediaSource::from_descriptor(int fd, std::string name) {
+  MediaSource source;
+  source.kind_ = Kind::kDescriptor;
+  source.name_ = std::move(name);
+  source.descriptor_ = fd;
+  return source;
+}
+
+MediaSource MediaSource::from_memory(std::shared_ptr<const std::vector<std::byte>> bytes,
+                                     std::string name) {
+  MediaSource source = from_memory(std::span<const std::byte>(*bytes), std::move(name));
+  source.owner_ = std::move(bytes);
+  return source;
+}
+
+MediaSource MediaSource::from_memory(std::span<const std::byte> bytes, std::string name) {
+  MediaSource source;
+  source.kind_ = Kind::kMemory;
+  source.name_ = std::move(name);
+  source.bytes_ = bytes;
+  return source;
+}
+
+MediaSource MediaSource::from_argument(const std::string& argument) {
+  if (argument == "-") return from_descriptor(STDIN_FILENO, "standard input");
+  return from_path(argument);
+}
+
+Media::Media(const MediaSource& source, const Limits& limits, const CancelToken* cancel)
+    : impl_(std::make_unique<Impl>(source)) {
+  const auto start = std::chrono::steady_clock::now();
+  Impl& m = *impl_;
+  m.limits = limits;
+  m.bytes = open_byte_source(source, limits, cancel);
+  m.info.name = source.name();
+  m.info.size_bytes = m.bytes->size();
+  std::byte head[16];
+  const std::size_t n = m.bytes->read(0, head, sizeof head);
+  if (detect_image(std::span(head, n))) {
+    open_image(m);
+  } else {
+    m.demuxer = std::make_unique<Demuxer>(*m.bytes, source.name(), limits, cancel);
+    describe_container(*m.demuxer, m.info);
+    m.demuxer->set_cancel(nullptr);  // `cancel` need not outlive this call
+  }
+  m.open_ms = milliseconds_since(start);
+}
+
+Media::Media(Media&&) noexcept = default;
+Media& Media::operator=(Media&&) noexcept = default;
+Media::~Media() = default;
+
+const MediaInfo& Media::info() const noexcept { return impl_->info; }
+double Media::open_ms() const noexcept { return impl_->open_ms; }
+double Media::scan_ms() const noexcept { return impl_->scan_ms; }
+
+const FrameIndex& Media::frame_index(const CancelToken* cancel) {
+  Impl& m = *impl_;
+  if (is_image()) {
+    throw_error(ErrorCode::kInvalidArgument, "{}: an image has no frame index", m.source.name());
+  }
+  if (!m.scanned) {
+    const auto start = std::chrono::steady_clock::now();
+    scan_packets(m, cancel);
+    m.scanned = true;
+    m.scan_ms = milliseconds_since(start);
+  }
+  return m.index;
+}
+
+}  // namespace reelm::preprocess

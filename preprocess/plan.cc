@@ -1,0 +1,129 @@
+#include "preprocess/plan.h"
+
+#include <algorithm>
+
+#include "core/throw.h"
+
+namespace reelm::preprocess {
+namespace {
+
+/// Options with the config's values where they say nothing.
+SamplingOptions with_config(const SamplingOptions& options, const PreprocessorConfig& config,
+                            bool image) {
+  SamplingOptions o = options;
+  if (!o.min_pixels) o.min_pixels = image ? config.image_min_pixels : config.video_min_pixels;
+  if (!o.max_pixels) o.max_pixels = image ? config.image_max_pixels : config.video_max_pixels;
+  // A bound that was asked for moves one that was not: --max-pixels below the model's minimum is
+  // meant, not a contradiction.
+  if (options.max_pixels && !options.min_pixels && o.min_pixels) {
+    o.min_pixels = std::min(*o.min_pixels, *o.max_pixels);
+  }
+  if (options.min_pixels && !options.max_pixels && o.max_pixels) {
+    o.max_pixels = std::max(*o.max_pixels, *o.min_pixels);
+  }
+  if (image) return o;
+  if (!o.min_frames) o.min_frames = config.min_frames;
+  if (!o.max_frames) o.max_frames = config.max_frames;
+  if (o.reference == Reference::kHf && !o.fps && !o.frames) {
+    o.frames = config.num_frames;
+    if (!o.frames) o.fps = config.fps;
+  }
+  return o;
+}
+
+void finish_grid(MediaPlan& plan, const PreprocessorConfig& config, std::int64_t n_frames) {
+  plan.grid_thw = {n_frames / config.temporal_patch_size, plan.resized.height / config.patch_size,
+                   plan.resized.width / config.patch_size};
+  plan.n_vision_tokens = plan.grid_thw[0] * plan.grid_thw[1] * plan.grid_thw[2] /
+                         (config.merge_size * config.merge_size);
+}
+
+Size upright_size(const StreamInfo& s) {
+  const bool swapped = s.rotation == 90 || s.rotation == 270;
+  return swapped ? Size{s.width, s.height} : Size{s.height, s.width};
+}
+
+void plan_image(const Media& media, const PreprocessorConfig& config,
+                const SamplingOptions& options, MediaPlan& plan) {
+  const SamplingOptions o = with_config(options, config, true);
+  const PixelLimits limits = image_pixel_limits(config.factor(), o);
+  const StreamInfo& s = media.info().video();
+  plan.is_image = true;
+  plan.source = {s.height, s.width};
+  plan.total_frames = 1;
+  plan.resized =
+      smart_resize(plan.source, config.factor(), limits.min_pixels, limits.max_pixels, o.reference);
+  // The frame is repeated to fill the temporal patch.
+  plan.frame_indices.assign(static_cast<std::size_t>(config.temporal_patch_size), 0);
+  plan.frame_pts.assign(static_cast<std::size_t>(config.temporal_patch_size), 0.0);
+  finish_grid(plan, config, config.temporal_patch_size);
+}
+
+void choose_frames(const FrameIndex& index, const PreprocessorConfig& config,
+                   const SamplingOptions& o, const std::string& name, const Limits& limits,
+                   MediaPlan& plan) {
+  const std::int64_t factor = config.temporal_patch_size;
+  plan.range = frame_range(index.size(), index.fps, o);
+  const std::int64_t n = frame_count(plan.range.count(), index.fps, factor, o);
+  if (n > limits.frames_kept) {
+    throw_error(ErrorCode::kLimit, "{}: {} frames to sample, over the limit frames-kept ({})", name,
+                n, limits.frames_kept);
+  }
+  if (o.frames && *o.frames > plan.range.count()) {
+    plan.warnings.push_back(fmt::format("{}: {} frames asked for, {} of {} are taken", name,
+                                        *o.frames, n, plan.range.count()));
+  } else if (plan.range.count() < factor) {
+    plan.warnings.push_back(fmt::format("{}: only {} frame{}: repeated to make {}", name,
+                                        plan.range.count(), plan.range.count() == 1 ? "" : "s", n));
+  }
+  plan.frame_indices = o.sample == SampleBy::kTime ? frame_indices_by_time(plan.range, n, index.pts)
+                                                   : frame_indices(plan.range, n, o.reference);
+  while (static_cast<std::int64_t>(plan.frame_indices.size()) % factor != 0) {
+    plan.frame_indices.push_back(plan.frame_indices.back());
+  }
+  for (const std::int64_t i : plan.frame_indices) {
+    plan.frame_pts.push_back(index.pts[static_cast<std::size_t>(i)]);
+  }
+  plan.sample_fps = static_cast<double>(n) / static_cast<double>(plan.range.count()) * index.fps;
+}
+
+void plan_video(Media& media, const PreprocessorConfig& config, const SamplingOptions& options,
+                const Limits& limits, const CancelToken* cancel, MediaPlan& plan) {
+  const SamplingOptions o = with_config(options, config, false);
+  const FrameIndex& index = media.frame_index(cancel);
+  const std::string& name = media.info().name;
+  plan.warnings = index.warnings;
+  plan.total_frames = index.size();
+  plan.video_fps = index.fps;
+  plan.start_seconds = index.pts.front();
+  plan.duration_seconds = index.end_seconds - index.pts.front();
+  plan.source = upright_size(media.info().video());
+  choose_frames(index, config, o, name, limits, plan);
+  const auto n = static_cast<std::int64_t>(plan.frame_indices.size());
+  const PixelLimits pixels =
+      video_pixel_limits(n, config.factor(), config.temporal_patch_size, o,
+                         config.cap_pixels_per_frame ? config.max_video_tokens : 0);
+  if (pixels.capped && options.max_pixels) {
+    plan.warnings.push_back(fmt::format("{}: max_pixels {} is over {:.0f}, what {} frames may have",
+                                        name, *options.max_pixels, pixels.max_pixels, n));
+  }
+  plan.resized =
+      smart_resize(plan.source, config.factor(), pixels.min_pixels, pixels.max_pixels, o.reference);
+  finish_grid(plan, config, n);
+}
+
+}  // namespace
+
+MediaPlan plan_media(Media& media, const PreprocessorConfig& config, const SamplingOptions& options,
+                     const Limits& limits, const CancelToken* cancel) {
+  MediaPlan plan;
+  plan.reference = options.reference;
+  if (media.is_image()) {
+    plan_image(media, config, options, plan);
+  } else {
+    plan_video(media, config, options, limits, cancel, plan);
+  }
+  return plan;
+}
+
+}  // namespace reelm::preprocess
