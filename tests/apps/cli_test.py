@@ -1,0 +1,384 @@
+"""The command line as a user meets it: arguments, streams, exit codes.
+
+usage: cli_test.py REELM_PROGRAM SOURCE_DIR
+"""
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+REELM = sys.argv[1] if len(sys.argv) > 2 else ""
+SOURCE = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ".")
+DEMO = SOURCE / "models" / "demo"
+CLIP = DEMO / "sample.mp4"
+MEDIA = SOURCE / "tests" / "goldens" / "media"
+PATIENCE = 240  # seconds before a hang is called one; generous, as sanitizers are slow
+
+
+def run(*args, stdin=subprocess.DEVNULL, env=None, **more):
+    """Runs reelm; returns (exit code, stdout, stderr) as text."""
+    environment = {**os.environ, **(env or {})}
+    environment.pop("REELM_MODEL", None) if not env or "REELM_MODEL" not in env else None
+    done = subprocess.run([REELM, *map(str, args)], stdin=stdin, capture_output=True,
+                          timeout=PATIENCE, env=environment, check=False, **more)
+    return (done.returncode, done.stdout.decode("utf-8", "replace"),
+            done.stderr.decode("utf-8", "replace"))
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.scratch = tempfile.TemporaryDirectory()
+        self.dir = pathlib.Path(self.scratch.name)
+
+    def tearDown(self):
+        self.scratch.cleanup()
+
+    def ok(self, *args, **more):
+        code, out, err = run(*args, **more)
+        self.assertEqual(code, 0, f"{args}: {err}")
+        return out
+
+    def fails(self, code, *args, says=(), **more):
+        """Fails with `code` and one line on standard error that holds all of `says`."""
+        found, out, err = run(*args, **more)
+        self.assertEqual(found, code, f"{args}: stdout {out!r} stderr {err!r}")
+        self.assertEqual(out, "", f"{args}: a failure prints no answer")
+        self.assertTrue(err.startswith("reelm: error: "), err)
+        self.assertEqual(err.count("\n"), 1, f"{args}: one line, found {err!r}")
+        for word in [says] if isinstance(says, str) else says:
+            self.assertIn(word, err)
+        return err
+
+
+class Ask(CliTest):
+    def test_answers_are_the_references(self):
+        sample = json.loads((DEMO / "sample.json").read_text())
+        for row in sample["questions"]:
+            out = json.loads(self.ok("ask", "--json", "--dtype", "f32", CLIP, row["question"]))
+            self.assertEqual(out["answer"], row["answer"])
+            self.assertEqual(out["token_ids"], row["answer_ids"])
+            self.assertEqual(out["grid_thw"], [sample["video_grid_thw"]])
+            self.assertEqual(out["finish_reason"], "stop")
+
+    def test_streams_the_answer_and_a_newline(self):
+        row = json.loads((DEMO / "sample.json").read_text())["questions"][0]
+        self.assertEqual(self.ok("ask", CLIP, row["question"]), row["answer"] + "\n")
+
+    def test_json_tells_everything(self):
+        out = json.loads(self.ok("ask", "--json", CLIP, "What color is the square?"))
+        for key in ("answer", "token_ids", "finish_reason", "prompt_tokens", "vision_tokens",
+                    "grid_thw", "frame_pts", "media", "stages_ms", "peak_memory_bytes"):
+            self.assertIn(key, out)
+        t, h, w = out["grid_thw"][0]
+        self.assertEqual(out["vision_tokens"], t * h * w // 4)
+        self.assertEqual(len(out["frame_pts"][0]), 2 * t)
+        self.assertEqual(out["frame_pts"][0], sorted(out["frame_pts"][0]))
+        for stage in ("decode", "resize", "patchify", "vision", "prefill", "decode_tokens", "total"):
+            self.assertGreater(out["stages_ms"][stage], 0, stage)
+        self.assertGreater(out["peak_memory_bytes"], 10_000_000)
+
+    def test_standard_input_is_the_same_as_a_path(self):
+        by_path = json.loads(self.ok("ask", "--json", CLIP, "Describe the video."))
+        with open(CLIP, "rb") as file:  # a regular file
+            by_file = json.loads(self.ok("ask", "--json", "-", "Describe the video.", stdin=file))
+        with subprocess.Popen(["cat", str(CLIP)], stdout=subprocess.PIPE) as cat:  # a pipe
+            by_pipe = json.loads(self.ok("ask", "--json", "-", "Describe the video.",
+                                         stdin=cat.stdout))
+        for other in (by_file, by_pipe):
+            self.assertEqual(other["token_ids"], by_path["token_ids"])
+            self.assertEqual(other["frame_pts"], by_path["frame_pts"])
+
+    def test_any_thread_count_and_instruction_set_say_the_same(self):
+        question = "Describe the video."
+        expected = json.loads(self.ok("ask", "--json", CLIP, question))["token_ids"]
+        for threads in (1, 2, 3):
+            out = json.loads(self.ok("ask", "--json", "--threads", threads, CLIP, question))
+            self.assertEqual(out["token_ids"], expected, threads)
+            self.assertEqual(out["threads"], threads)
+        out = json.loads(self.ok("ask", "--json", CLIP, question, env={"REELM_ISA": "portable"}))
+        self.assertEqual(out["token_ids"], expected)
+        self.assertEqual(out["isa"], "portable")
+
+    def test_images_text_and_several_media(self):
+        self.ok("ask", MEDIA / "square.png", "What color is the square?")
+        out = json.loads(self.ok("ask", "--json", "Hello"))
+        self.assertEqual(out["vision_tokens"], 0)
+        out = json.loads(self.ok("ask", "--json", CLIP, MEDIA / "square.png", CLIP, "What?"))
+        self.assertEqual([m["kind"] for m in out["media"]], ["video", "image", "video"])
+
+    def test_frames_and_pixels_obey_the_flags(self):
+        def plan(*flags):
+            return json.loads(self.ok("ask", "--json", "--max-new-tokens", 1, *flags, CLIP, "?"))
+
+        self.assertEqual(len(plan("--frames", 10)["frame_pts"][0]), 10)
+        self.assertEqual(len(plan("--fps", 1, "--min-frames", 2)["frame_pts"][0]), 2)
+        part = plan("--from", "0:01", "--to", "2")["frame_pts"][0]
+        self.assertGreaterEqual(part[0], 1)
+        self.assertLessEqual(part[-1], 2)
+        small = plan("--max-pixels", 3136, "--min-pixels", 784)["media"][0]["resized_size"]
+        self.assertLessEqual(small[0] * small[1], 3136)
+
+    def test_sampling_is_seeded(self):
+        flags = ("--temperature", 3, "--top-k", 0, "--json", CLIP, "Describe the video.")
+        first = json.loads(self.ok("ask", "--seed", 1, *flags))["token_ids"]
+        self.assertEqual(json.loads(self.ok("ask", "--seed", 1, *flags))["token_ids"], first)
+        self.assertNotEqual(json.loads(self.ok("ask", "--seed", 2, *flags))["token_ids"], first)
+
+    def test_length_is_told(self):
+        out = json.loads(self.ok("ask", "--json", "--max-new-tokens", 2, CLIP, "Describe it."))
+        self.assertEqual(out["finish_reason"], "length")
+        self.assertEqual(len(out["token_ids"]), 2)
+
+    def test_plan_prints_the_cost_only(self):
+        out = self.ok("ask", "--plan", CLIP, "What color is the square?")
+        self.assertIn("vision tokens", out)
+        self.assertIn("KV cache", out)
+        self.assertNotIn("The square is", out)
+
+    def test_special_tokens_in_a_question_are_text(self):
+        ids = [int(i) for i in self.ok("tokenize", "<|im_end|><|video_pad|>").split()]
+        self.assertNotIn(1012, ids)
+        self.assertNotIn(1023, ids)
+        self.ok("ask", CLIP, "<|video_pad|><|im_end|>")
+
+
+class AskBadInput(CliTest):
+    def test_usage(self):
+        self.fails(2, "ask", says="MEDIA")
+        self.fails(2, "ask", CLIP, says="question is missing")
+        self.fails(2, "ask", CLIP, "", says="question is empty")
+        self.fails(2, "ask", "-", "-", "?", says="once")
+        self.fails(2, "ask", "--nonsense", CLIP, "?", says="--nonsense")
+        self.fails(2, "nonsense")
+        self.fails(2)
+        self.fails(2, "ask", "--fps", "1", "--frames", "4", CLIP, "?", says="--f")
+        for flag, value in (("--fps", "0"), ("--fps", "-1"), ("--fps", "nan"), ("--fps", "x"),
+                            ("--frames", "0"), ("--frames", "99999999999999999999999"),
+                            ("--max-frames", "1"), ("--max-pixels", "-5"), ("--from", "abc"),
+                            ("--from", "1:99"), ("--to", "-3"), ("--from", "1:2:3:4"),
+                            ("--max-new-tokens", "0"), ("--temperature", "-1"),
+                            ("--temperature", "nan"), ("--top-p", "2"), ("--top-k", "-1"),
+                            ("--repetition-penalty", "0"), ("--dtype", "f64"),
+                            ("--reference", "llama"), ("--threads", "-1"),
+                            ("--limit-frame-pixels", "0")):
+            self.fails(2, "ask", flag, value, CLIP, "?")
+        self.fails(2, "ask", "--from", "2", "--to", "1", CLIP, "?", says="--to")
+
+    def test_media_that_cannot_be_used(self):
+        def media(name, data):
+            path = self.dir / name
+            path.write_bytes(data)
+            return path
+
+        self.fails(1, "ask", self.dir / "no.mp4", "?", says="no.mp4")
+        self.fails(1, "ask", self.dir, "?", says="directory")
+        self.fails(1, "ask", media("empty.mp4", b""), "?", says="empty.mp4")
+        self.fails(1, "ask", media("random.mp4", bytes(range(256)) * 64), "?", says="random.mp4")
+        self.fails(1, "ask", media("text.mp4", b"just some text\n" * 50), "?", says="text.mp4")
+        self.fails(1, "ask", media("list.m3u8", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"), "?")
+        self.fails(1, "ask", media("half.png", (MEDIA / "square.png").read_bytes()[:900]), "?",
+                   says="half.png")
+        self.fails(1, "ask", media("new\nline.mp4", b""), "?")
+        self.fails(1, "ask", "concat:a.mp4|b.mp4", "?")
+        self.fails(1, "ask", "http://127.0.0.1:9/x.mp4", "?")
+        self.fails(1, "ask", "-", "?", says="standard input")
+
+    def test_a_truncated_clip_is_answered_with_a_warning(self):
+        data = (MEDIA / "odd.webm").read_bytes()
+        path = self.dir / "cut.webm"
+        path.write_bytes(data[:len(data) * 2 // 3])
+        code, out, err = run("ask", path, "What color is the square?")
+        if code == 0:
+            self.assertIn("warning", err)
+            self.assertNotEqual(out, "")
+        else:
+            self.assertEqual(code, 1)
+            self.assertIn("cut.webm", err)
+
+    def test_limits_are_named(self):
+        self.fails(1, "ask", "--limit-frame-pixels", "1000", CLIP, "?", says="frame")
+        self.fails(1, "ask", "--limit-prompt-tokens", "10", CLIP, "?", says="prompt-tokens")
+        self.fails(1, "ask", "--limit-frames-kept", "2", CLIP, "?", says="frames")
+        self.fails(1, "ask", "--limit-media-count", "1", CLIP, CLIP, "?", says="media-count")
+        with open(CLIP, "rb") as file, subprocess.Popen(["cat"], stdin=file,
+                                                        stdout=subprocess.PIPE) as cat:
+            self.fails(1, "ask", "--limit-media-bytes", "1000", "-", "?", stdin=cat.stdout,
+                       says="media-bytes")
+
+    def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(self):
+        self.fails(1, "ask", "word " * 6000, says=("4096", "tokens"))
+
+    def test_models_that_cannot_be_used(self):
+        self.fails(1, "ask", "--model", self.dir / "none", CLIP, "?", says="none")
+        self.fails(1, "ask", "--model", CLIP, CLIP, "?", says="directory")
+        self.fails(1, "ask", "--model", self.dir, CLIP, "?", says="config.json")
+        self.fails(1, "ask", CLIP, "?", env={"REELM_MODEL": str(self.dir / "gone")}, says="gone")
+        copy = self.dir / "model"
+        copy.mkdir()
+        for file in DEMO.glob("*.json"):
+            (copy / file.name).write_bytes(file.read_bytes())
+        self.fails(1, "ask", "--model", copy, CLIP, "?", says="safetensors")
+        weights = (DEMO / "model.safetensors").read_bytes()
+        target = copy / "model.safetensors"
+        for bad in (b"", b"\0" * 8, struct.pack("<Q", 1 << 60) + b"{}", weights[:5000],
+                    weights[:-1], struct.pack("<Q", 2) + b"[]"):
+            target.write_bytes(bad)
+            self.fails(1, "ask", "--model", copy, CLIP, "?", says="model.safetensors")
+        target.write_bytes(weights)
+        config = json.loads((DEMO / "config.json").read_text())
+        for change, word in (({"model_type": "llama"}, "qwen2_vl"), ({"model_type": 3}, "model_type"),
+                             ({"video_token_id": 5}, "video_token_id")):
+            (copy / "config.json").write_text(json.dumps({**config, **change}))
+            self.fails(1, "ask", "--model", copy, CLIP, "?", says=word)
+        config["text_config"]["intermediate_size"] = 641
+        (copy / "config.json").write_text(json.dumps(config))
+        self.fails(1, "ask", "--model", copy, CLIP, "?", says=("gate_proj", "641", "640"))
+        (copy / "config.json").write_text("{" * 100000)
+        self.fails(1, "ask", "--model", copy, CLIP, "?", says="config.json")
+
+    def test_the_instruction_set_must_exist(self):
+        self.fails(2, "ask", CLIP, "?", env={"REELM_ISA": "altivec"}, says=("altivec", "portable"))
+
+    def test_a_full_disk_is_noticed(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([REELM, "ask", str(CLIP), "Describe the video."], stdout=full,
+                                  stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"standard output", done.stderr)
+
+    def test_interrupt_ends_a_blocked_read(self):
+        fifo = self.dir / "fifo"
+        os.mkfifo(fifo)
+        writer = os.open(fifo, os.O_RDWR)  # keeps it open, and silent
+        try:
+            for media in (fifo, "-"):
+                stdin = open(fifo, "rb") if media == "-" else subprocess.DEVNULL
+                process = subprocess.Popen([REELM, "ask", str(media), "?"], stdin=stdin,
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                time.sleep(2)  # long enough to load the demo model and block
+                self.assertIsNone(process.poll())
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=PATIENCE)
+                self.assertEqual(process.returncode, 130)
+                if media == "-":
+                    stdin.close()
+        finally:
+            os.close(writer)
+
+
+class Info(CliTest):
+    def test_media(self):
+        out = json.loads(self.ok("info", "--json", CLIP))
+        self.assertEqual((out["frames"], out["fps"]), (72, 24.0))
+        self.assertEqual(len(out["pts"]), 72)
+        self.assertAlmostEqual(out["duration_seconds"], 3.0)
+        video = out["streams"][out["video_stream"]]
+        self.assertEqual((video["codec"], video["width"], video["height"]), ("h264", 336, 252))
+        text = self.ok("info", CLIP)
+        for word in ("h264", "336x252", "72", "duration: 3 s"):
+            self.assertIn(word, text)
+        self.assertEqual(json.loads(self.ok("info", "--json", MEDIA / "rotated.mp4"))["kind"], "video")
+        self.assertIn("rotation", self.ok("info", MEDIA / "rotated.mp4"))
+        self.assertIn("image", self.ok("info", MEDIA / "odd.jpg"))
+
+    def test_model(self):
+        out = json.loads(self.ok("info", "--json", DEMO))
+        self.assertEqual(out["model_type"], "qwen2_vl")
+        elements = sum(__import__("math").prod(t["shape"]) for t in out["tensors"])
+        self.assertEqual(out["parameters"], elements)
+        self.assertEqual(out["memory_bytes"], {"f32": elements * 4, "bf16": elements * 2})
+        self.assertIn("BF16", self.ok("info", DEMO, "--tensors"))
+
+    def test_bad_input(self):
+        self.fails(1, "info", self.dir / "none", says="none")
+        self.fails(1, "info", self.dir, says="config.json")
+
+
+class Frames(CliTest):
+    def test_sheet(self):
+        sheet = self.dir / "sheet.png"
+        out = self.ok("frames", CLIP, "-o", sheet)
+        self.assertIn("6 frames", out)
+        data = sheet.read_bytes()
+        self.assertEqual(data[:8], b"\x89PNG\r\n\x1a\n")
+        width, height = struct.unpack(">II", data[16:24])
+        self.assertGreater(width, 3 * 112)
+        self.assertGreater(height, 84)
+        self.ok("frames", MEDIA / "square.png", "-o", sheet)
+
+    def test_bad_input(self):
+        self.fails(2, "frames", CLIP)
+        self.fails(1, "frames", CLIP, "-o", self.dir / "no" / "sheet.png", says="sheet.png")
+        self.fails(1, "frames", CLIP, "-o", self.dir, says="directory")
+        self.fails(1, "frames", self.dir / "none.mp4", "-o", self.dir / "x.png", says="none.mp4")
+        self.assertEqual(list(self.dir.iterdir()), [], "nothing may be left behind")
+
+
+class Tokenize(CliTest):
+    def test_round_trip(self):
+        for text in ("Which direction does the red circle move?", "Grüße, 世界! 👋🏽", " two  spaces\n"):
+            ids = self.ok("tokenize", text).strip()
+            self.assertEqual(self.ok("tokenize", "--decode", ids), text + "\n")
+        with subprocess.Popen(["printf", "red circle"], stdout=subprocess.PIPE) as text:
+            self.assertEqual(self.ok("tokenize", "-", stdin=text.stdout),
+                             self.ok("tokenize", "red circle"))
+        self.assertEqual(self.ok("tokenize", "--specials", "<|im_end|>"), "1012\n")
+
+    def test_bad_input(self):
+        self.fails(2, "tokenize", "--decode", "12x", says="12x")
+        self.fails(2, "tokenize", "--decode", "99999999", says="99999999")
+        self.fails(2, "tokenize", "--decode", "-- -1")
+        self.fails(2, "tokenize")
+
+
+class Verify(CliTest):
+    GOLDEN = SOURCE / "tests" / "goldens" / "demo_direction.safetensors"
+
+    def test_a_golden_holds(self):
+        out = self.ok("verify", self.GOLDEN)
+        self.assertIn("every bound holds", out)
+        self.assertIn("greedy tokens", out)
+
+    def test_a_broken_bound_is_exit_1(self):
+        data = bytearray(self.GOLDEN.read_bytes())
+        length = struct.unpack("<Q", data[:8])[0]
+        header = json.loads(data[8:8 + length])
+        begin = 8 + length + header["logits"]["data_offsets"][0]
+        data[begin:begin + 4] = struct.pack("<f", 1e4)
+        bad = self.dir / "bad.safetensors"
+        # The media are named relative to the golden.
+        bad_dir = self.dir / "tests" / "goldens"
+        bad_dir.mkdir(parents=True)
+        bad = bad_dir / "bad.safetensors"
+        bad.write_bytes(data)
+        code, out, _ = run("verify", bad, "--model", DEMO, "--media", CLIP)
+        self.assertEqual(code, 1)
+        self.assertIn("FAIL", out)
+        struct.pack_into("<f", data, begin, float("nan"))
+        bad.write_bytes(data)
+        self.assertEqual(run("verify", bad, "--model", DEMO, "--media", CLIP)[0], 1)
+
+    def test_bad_input(self):
+        self.fails(1, "verify", self.dir / "none.safetensors", says="none.safetensors")
+        self.fails(1, "verify", DEMO / "model.safetensors", says="golden")
+        self.fails(1, "verify", CLIP, says="sample.mp4")
+        self.fails(2, "verify", self.GOLDEN, "--media", CLIP, "--media", CLIP, says="media")
+
+
+class Help(CliTest):
+    def test_every_help_has_examples(self):
+        for command in ((), ("ask",), ("info",), ("frames",), ("tokenize",), ("verify",)):
+            self.assertIn("xample", self.ok(*command, "--help"))
+        self.assertRegex(self.ok("--version"), r"^reelm \d+\.\d+\.\d+\n$")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=1)
