@@ -1,0 +1,163 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "core/checked.h"
+#include "core/json.h"
+#include "core/safetensors.h"
+#include "core/throw.h"
+
+namespace reelm {
+
+namespace {
+
+/// The order in which the reference lays out dtypes, so that wide ones start aligned.
+int layout_rank(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kI64:
+      return 0;
+    case DType::kF32:
+      return 1;
+    case DType::kI32:
+      return 2;
+    case DType::kBF16:
+      return 3;
+    case DType::kF16:
+      return 4;
+    case DType::kU8:
+      return 5;
+  }
+  return 6;
+}
+
+std::vector<const StoredTensor*> laid_out(const std::string& path,
+                                          std::span<const StoredTensor> tensors) {
+  std::vector<const StoredTensor*> order;
+  for (const StoredTensor& tensor : tensors) {
+    auto n_bytes = static_cast<std::int64_t>(dtype_size(tensor.dtype));
+    for (const std::int64_t size : tensor.shape) {
+      if (size < 0) {
+        throw_error(ErrorCode::kInvalidArgument, "{}: tensor '{}' has the shape {}", path,
+                    tensor.name, shape_string(tensor.shape));
+      }
+      n_bytes = checked_mul(n_bytes, size, "tensor");
+    }
+    if (n_bytes != static_cast<std::int64_t>(tensor.bytes.size())) {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "{}: tensor '{}' is {} {}, which is {} bytes, not {}", path, tensor.name,
+                  dtype_name(tensor.dtype), shape_string(tensor.shape), n_bytes,
+                  tensor.bytes.size());
+    }
+    if (tensor.name.empty() || tensor.name == "__metadata__") {
+      throw_error(ErrorCode::kInvalidArgument, "{}: a tensor cannot be named '{}'", path,
+                  tensor.name);
+    }
+    order.push_back(&tensor);
+  }
+  std::sort(order.begin(), order.end(), [](const StoredTensor* a, const StoredTensor* b) {
+    const int ra = layout_rank(a->dtype);
+    const int rb = layout_rank(b->dtype);
+    return ra != rb ? ra < rb : a->name < b->name;
+  });
+  return order;
+}
+
+/// The 8-byte length and the JSON, padded with spaces so that the data begins at a multiple of 8.
+std::string make_header(const std::string& path, const std::vector<const StoredTensor*>& order,
+                        const std::map<std::string, std::string>& metadata) {
+  // Put together by hand: the order of the tensors counts, and nlohmann::ordered_json is quadratic.
+  std::string text = "{";
+  std::set<std::string_view> seen;
+  std::size_t offset = 0;
+  try {
+    if (!metadata.empty()) text += "\"__metadata__\":" + Json(metadata).dump() + ",";
+    for (const StoredTensor* tensor : order) {
+      if (!seen.insert(tensor->name).second) {
+        throw_error(ErrorCode::kInvalidArgument, "{}: two tensors are named '{}'", path,
+                    tensor->name);
+      }
+      const std::size_t end = offset + tensor->bytes.size();
+      text += fmt::format("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}},",
+                          Json(tensor->name).dump(), dtype_name(tensor->dtype),
+                          fmt::join(tensor->shape, ","), offset, end);
+      offset = end;
+    }
+  } catch (const Json::exception&) {
+    throw_error(ErrorCode::kInvalidArgument, "{}: a name is not UTF-8", path);
+  }
+  if (text.size() > 1) text.pop_back();
+  text += "}";
+  text.append((8 - text.size() % 8) % 8, ' ');
+  std::string length(8, '\0');
+  for (int i = 0; i < 8; ++i) {
+    length[static_cast<std::size_t>(i)] = static_cast<char>(std::uint64_t{text.size()} >> 8 * i);
+  }
+  return length + text;
+}
+
+/// A file beside its final name; gone unless renamed.
+class PendingFile {
+ public:
+  explicit PendingFile(const std::filesystem::path& path) : path_(path) {
+    static std::atomic<unsigned> counter{0};
+    pending_ = path.string() + fmt::format(".part-{}-{}", ::getpid(), counter++);
+    fd_ = ::open(pending_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0) fail("create");
+  }
+  PendingFile(const PendingFile&) = delete;
+  PendingFile& operator=(const PendingFile&) = delete;
+  ~PendingFile() {
+    if (fd_ >= 0) ::close(fd_);
+    if (!pending_.empty()) ::unlink(pending_.c_str());
+  }
+
+  void write(const void* data, std::size_t size) {
+    const char* p = static_cast<const char*>(data);
+    while (size > 0) {
+      const ssize_t n = ::write(fd_, p, size);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) fail("write");
+      p += n;
+      size -= static_cast<std::size_t>(n);
+    }
+  }
+
+  void commit() {
+    if (::fsync(fd_) != 0) fail("write");
+    if (::close(std::exchange(fd_, -1)) != 0) fail("write");
+    if (::rename(pending_.c_str(), path_.c_str()) != 0) fail("rename");
+    pending_.clear();
+  }
+
+ private:
+  // A constructor that throws runs no destructor: then the file does not exist.
+  [[noreturn]] void fail(const char* what) const {
+    throw_error(ErrorCode::kIo, "{}: cannot {}: {}", path_.string(), what, std::strerror(errno));
+  }
+
+  std::filesystem::path path_;
+  std::string pending_;
+  int fd_ = -1;
+};
+
+}  // namespace
+
+void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  const auto order = laid_out(path.string(), tensors);
+  const std::string header = make_header(path.string(), order, metadata);
+  PendingFile file(path);
+  file.write(header.data(), header.size());
+  for (const StoredTensor* tensor : order) file.write(tensor->bytes.data(), tensor->bytes.size());
+  file.commit();
+}
+
+}  // namespace reelm
