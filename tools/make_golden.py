@@ -158,21 +158,28 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def options(a: argparse.Namespace):
+    """The arguments that reference.Reference.run takes."""
+    import reference
+
+    names = [f.name for f in dataclasses.fields(reference.Options)]
+    return reference.Options(**{n: getattr(a, n) for n in names})
+
+
 def main():
     a = parser().parse_args()
     if a.frames is not None and a.fps is not None:
         sys.exit("make_golden.py: --fps and --frames exclude one another")
     import reference  # after the arguments: it takes seconds
 
-    names = [f.name for f in dataclasses.fields(reference.Options)]
-    options = reference.Options(**{n: getattr(a, n) for n in names})
+    asked = options(a)
     try:
         media = [reference.open_media(m) for m in a.media]
-        result = reference.Reference(a.model, a.dtype, a.positions).run(media, a.question, options)
-    except reference.ReferenceError as e:
+        result = reference.Reference(a.model, a.dtype, a.positions).run(media, a.question, asked)
+    except reference.InputError as e:
         sys.exit(f"make_golden.py: {e}")
     tensors, cut = golden_tensors(result, media, a.full)
-    metadata = golden_metadata(a, options, result, media) | {k: str(v) for k, v in cut.items()}
+    metadata = golden_metadata(a, asked, result, media) | {k: str(v) for k, v in cut.items()}
     write_safetensors(a.out, tensors, metadata)
     grids = " ".join("x".join(map(str, g)) for _, g in result.grids) or "no media"
     print(

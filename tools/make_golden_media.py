@@ -28,7 +28,7 @@ CLIPS = {
     "square.mp4": ("red", "circle", "right", 2, 12, 168, 140, H264),
     "wide.mp4": ("blue", "square", "left", 2, 10, 280, 112, H264),
     "tall.mp4": ("green", "triangle", "up", 2, 8, 112, 252, H264),
-    "odd.webm": ("purple", "ring", "down", 2, 15, 131, 97, VP9),
+    "small.webm": ("purple", "ring", "down", 2, 15, 130, 98, VP9),
     "hevc.mp4": ("cyan", "diamond", "still", 2, 25, 192, 128, HEVC),
     "long.mp4": ("orange", "cross", "right", 8, 6, 128, 96, H264),
 }

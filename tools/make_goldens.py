@@ -1,4 +1,4 @@
-"""Remake every committed golden: tests/goldens/*.safetensors. One command, about two minutes.
+"""Remake every committed golden: tests/goldens/*.safetensors. One command, some minutes.
 
     python tools/make_goldens.py                 all of them
     python tools/make_goldens.py demo_image ...  some, by name
@@ -45,7 +45,7 @@ DEMO = {
         "How many objects are there?",
         "",
     ),
-    "demo_odd": ([MEDIA + "odd.webm"], "Which way is the ring moving?", ""),
+    "demo_vp9": ([MEDIA + "small.webm"], "Which way is the ring moving?", ""),
     "demo_hevc": ([MEDIA + "hevc.mp4"], "What does the cyan diamond do?", ""),
     "demo_rotated": ([MEDIA + "rotated.mp4"], "Which way is the blue square moving?", ""),
     "demo_gif": ([MEDIA + "moving.gif"], "What color is the circle?", ""),
@@ -59,6 +59,11 @@ DEMO = {
     ),
     # t = 10 slices on a grid 3 high and 4 wide: here the two M-RoPE rules differ.
     "demo_long": ([MEDIA + "long.mp4"], "How does the orange cross move?", "--frames 20"),
+    "demo_long_installed": (
+        [MEDIA + "long.mp4"],
+        "How does the orange cross move?",
+        "--frames 20 --positions installed",
+    ),
     "demo_hf": ([SAMPLE], "Which direction does the yellow square move?", "--reference hf"),
     "demo_hf_frames": (
         [MEDIA + "square.mp4"],
@@ -74,17 +79,85 @@ DEMO = {
 }
 
 
-def command(name: str) -> list[str]:
-    """The call of make_golden.py that makes a golden of the demo model."""
-    media, question, options = DEMO[name]
+# name: (random model, media, question, options). The models: tools/make_random_model.py --list.
+RANDOM = {
+    "random_flat_bf16": ("flat_bf16", [MEDIA + "square.mp4"], "Describe the video.", "--frames 2"),
+    "random_flat_bf16_image": ("flat_bf16", [MEDIA + "odd.jpg"], "What color is it?", ""),
+    "random_groups3_f32": ("groups3_f32", [MEDIA + "wide.mp4"], "Which way?", ""),
+    "random_groups3_f32_text": ("groups3_f32", [], "The red circle moves to the right.", ""),
+    "random_groups6_f16": ("groups6_f16", [MEDIA + "tall.mp4"], "What shape is it?", ""),
+    "random_head128_bf16": (
+        "head128_bf16",
+        [MEDIA + "square.png", MEDIA + "small.webm"],
+        "How many objects are there?",
+        "",
+    ),
+    "random_odd_f32": ("odd_f32", [MEDIA + "small.webm"], "Where does it go?", ""),
+    "random_odd_f32_long": ("odd_f32", [MEDIA + "long.mp4"], "What is it?", "--frames 24"),
+    "random_sharded_bf16": ("sharded_bf16", [MEDIA + "hevc.mp4"], "Describe the video.", ""),
+    "random_head64_f16": ("head64_f16", [MEDIA + "ring.webp"], "Is there a ring?", ""),
+    "random_heads12_f32": (
+        "heads12_f32",
+        [MEDIA + "wide.mp4", MEDIA + "square.mp4"],
+        "What do you see?",
+        "--max-new-tokens 12",
+    ),
+    "random_heads12_f32_hf": (
+        "heads12_f32",
+        [MEDIA + "square.mp4"],
+        "Is it red?",
+        "--reference hf",
+    ),
+}
+RANDOM_TOKENS = 8  # generated tokens, when the options do not say
+
+
+def command(name: str, models: pathlib.Path) -> list[str]:
+    """The arguments of make_golden.py that make a golden."""
     out = f"tests/goldens/{name}.safetensors"
-    return ["models/demo", *media, question, out, *shlex.split(options)]
+    if name in DEMO:
+        media, question, options = DEMO[name]
+        return ["models/demo", *media, question, out, *shlex.split(options)]
+    model, media, question, options = RANDOM[name]
+    if "--max-new-tokens" not in options:
+        options += f" --max-new-tokens {RANDOM_TOKENS}"
+    spec = f"tests/goldens/models/{model}.json"
+    return [str(models / model), *media, question, out, *shlex.split(options), "--spec", spec]
+
+
+def parsed(options: str):
+    """A golden's options, as reference.Options (for tools/make_random_model.py --search)."""
+    import make_golden
+
+    if "--max-new-tokens" not in options:
+        options += f" --max-new-tokens {RANDOM_TOKENS}"
+    return make_golden.options(
+        make_golden.parser().parse_args(["m", "q", "o", *shlex.split(options)])
+    )
 
 
 def run(arguments: list[str]) -> None:
     print("python tools/make_golden.py", shlex.join(arguments), flush=True)
     tool = [sys.executable, "tools/make_golden.py", *arguments]
     subprocess.run(tool, check=True, cwd=REPOSITORY)
+
+
+def make(names: list[str], dry: bool) -> None:
+    """Make these goldens; dry: print the commands only."""
+    with tempfile.TemporaryDirectory() as folder:
+        models = pathlib.Path("MODELS") if dry else pathlib.Path(folder)
+        for name in names:
+            if name in RANDOM:
+                model = RANDOM[name][0]
+                line = [model, str(models / model)]
+                print("python tools/make_random_model.py", shlex.join(line), flush=True)
+                if not dry:
+                    tool = [sys.executable, "tools/make_random_model.py", *line]
+                    subprocess.run(tool, check=True, cwd=REPOSITORY)
+            if dry:
+                print("python tools/make_golden.py", shlex.join(command(name, models)))
+            else:
+                run(command(name, models))
 
 
 def main():
@@ -94,15 +167,11 @@ def main():
     p.add_argument("names", nargs="*", metavar="NAME")
     p.add_argument("--list", action="store_true", help="print the commands only")
     a = p.parse_args()
-    known = list(DEMO)
+    known = [*DEMO, *RANDOM]
     for name in a.names:
         if name not in known:
             sys.exit(f"make_goldens.py: {name}: unknown; one of {' '.join(known)}")
-    for name in a.names or known:
-        if a.list:
-            print("python tools/make_golden.py", shlex.join(command(name)))
-        else:
-            run(command(name))
+    make(a.names or known, a.list)
     sizes = {f.name: f.stat().st_size for f in GOLDENS.glob("*.safetensors")}
     for name, size in sizes.items():
         if size >= LIMIT:

@@ -46,7 +46,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
-class ReferenceError(Exception):
+class InputError(Exception):
     """Input that the reference refuses: the message says which file and why."""
 
 
@@ -108,15 +108,15 @@ def open_media(argument: str) -> Media:
                 kind = "video" if getattr(image, "n_frames", 1) > 1 else "image"
     path = pathlib.Path(argument)
     if not path.is_file():
-        raise ReferenceError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file")
     return Media(path, kind)
 
 
 def decoded_frames(path: pathlib.Path):
     """Every frame of the first video stream, in presentation order, as PyAV decodes them."""
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="ignore") as container:
         if not container.streams.video:
-            raise ReferenceError(f"{path}: no video stream")
+            raise InputError(f"{path}: no video stream")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         yield from container.decode(stream)
@@ -124,11 +124,11 @@ def decoded_frames(path: pathlib.Path):
 
 def count_frames(path: pathlib.Path) -> tuple[int, float]:
     """How many frames really decode, and the stream's average frame rate."""
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="ignore") as container:
         rate = container.streams.video[0].average_rate if container.streams.video else None
     total = sum(1 for _ in decoded_frames(path))
     if not rate or not total:
-        raise ReferenceError(f"{path}: {total} frames at average rate {rate}; nothing to sample")
+        raise InputError(f"{path}: {total} frames at average rate {rate}; nothing to sample")
     return total, float(rate)
 
 
@@ -140,7 +140,7 @@ def read_frames(media: Media, indices: list[int]) -> None:
             media.rotation = frame.rotation
             media.time_base = str(frame.time_base)
             if frame.rotation % 90:
-                raise ReferenceError(f"{media.path}: rotation by {frame.rotation} degrees")
+                raise InputError(f"{media.path}: rotation by {frame.rotation} degrees")
             rgb = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
             kept[i] = np.ascontiguousarray(rgb), frame.pts
         if i >= max(wanted):
@@ -309,7 +309,7 @@ class Reference:
 
     def __init__(self, model_dir: pathlib.Path, dtype: str = "f32", positions: str = "paper"):
         if not (model_dir / "config.json").is_file():
-            raise ReferenceError(f"{model_dir}: no config.json; not a model directory")
+            raise InputError(f"{model_dir}: no config.json; not a model directory")
         self.dir, self.positions = model_dir, positions
         self.processor = AutoProcessor.from_pretrained(model_dir)
         self.processor.video_processor.cap_pixels_per_frame = False  # the default, without the nag
@@ -326,7 +326,7 @@ class Reference:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         template = self.processor.chat_template or self.processor.tokenizer.chat_template
         if not template:
-            raise ReferenceError(f"{self.dir}: no chat template")
+            raise InputError(f"{self.dir}: no chat template")
         return self.processor.apply_chat_template(
             messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
@@ -347,7 +347,7 @@ class Reference:
         try:
             images, videos = process_vision_info([{"role": "user", "content": content}])
         except (ValueError, AssertionError, OSError) as e:
-            raise ReferenceError(f"{', '.join(str(m.path) for m in media)}: {e}") from e
+            raise InputError(f"{', '.join(str(m.path) for m in media)}: {e}") from e
         for m in media:
             if m.kind == "image":
                 with Image.open(m.path) as image:
@@ -377,7 +377,7 @@ class Reference:
         preprocessor_config.json for its videos too.
         """
         if options.start is not None or options.end is not None:
-            raise ReferenceError("--from and --to: the hf reference has no range")
+            raise InputError("--from and --to: the hf reference has no range")
         video, image = self.processor.video_processor, self.processor.image_processor
         asked = {"shortest_edge": options.min_pixels, "longest_edge": options.max_pixels}
         asked = {k: v for k, v in asked.items() if v is not None}
@@ -403,7 +403,7 @@ class Reference:
             try:
                 indices = video.sample_frames(facts, **chosen).tolist()
             except ValueError as e:
-                raise ReferenceError(f"{m.path}: {e}") from e
+                raise InputError(f"{m.path}: {e}") from e
             read_frames(m, indices)
             videos.append(torch.from_numpy(m.frames).permute(0, 3, 1, 2))
             metadata.append(facts)
@@ -431,9 +431,10 @@ class Reference:
             if k in ("pixel_values", "pixel_values_videos"):
                 assert v.dtype == torch.float32, (k, v.dtype)
         with torch.no_grad():
-            return self._run(media, prompt, inputs, limits, options)
+            return self.decode(media, prompt, inputs, limits, options)
 
-    def _run(self, media, prompt, inputs, limits, options) -> Result:
+    def decode(self, media, prompt, inputs, limits, options) -> Result:
+        """What the model makes of these inputs."""
         core, ids = self.model.model, inputs["input_ids"]
         kinds = inputs["mm_token_type_ids"][0].tolist()
         grids = {

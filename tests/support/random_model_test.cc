@@ -1,4 +1,4 @@
-#include "random_model.h"
+#include "tests/support/random_model.h"
 
 #include <gtest/gtest.h>
 

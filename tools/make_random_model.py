@@ -1,0 +1,433 @@
+"""Seeded random Qwen2-VL models that vary every size, name and layout: specs, and directories.
+
+    make_random_model.py NAME DIR            write the model of tests/goldens/models/NAME.json
+    make_random_model.py --list              what there is
+    make_random_model.py --specs             write tests/goldens/models/*.json from MODELS below
+    make_random_model.py NAME --search N     try N seeds, print those whose greedy answers have
+                                             the largest margins (to put into MODELS)
+
+The weights are those of tools/random_weights.py, which tests/support/random_model.cc makes in C++
+too. Their scales are chosen so that attention, the tower and the media all matter, and the seeds so
+that greedy decoding gives varied tokens with clear margins.
+
+needs: numpy; --search also tools/requirements-golden.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+import tempfile
+
+import random_weights
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+SPECS = REPOSITORY / "tests" / "goldens" / "models"
+DEMO = REPOSITORY / "models" / "demo"
+MAX_BYTES = 1_200_000
+VOCABULARY = 1024  # of the demo tokenizer
+NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+# Ids of the demo tokenizer's special tokens.
+ENDOFTEXT, IM_END, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD = (
+    1010,
+    1012,
+    1019,
+    1020,
+    1022,
+    1023,
+)
+
+
+@dataclasses.dataclass
+class Model:
+    """One random model: sizes, and how it is written down."""
+
+    about: str
+    seed: int
+    dtype: str
+    # decoder
+    hidden: int
+    heads: int
+    kv_heads: int
+    layers: int
+    intermediate: int
+    mrope_section: list[int]
+    rope_theta: float = 1000000.0
+    eps: float = 1e-6
+    vocab: int = VOCABULARY
+    tied: bool = True
+    # tower
+    embed: int = 32
+    vision_heads: int = 2
+    depth: int = 2
+    mlp_ratio: int = 4
+    # layout
+    config: str = "nested"  # "flat", "nested", or "between" (nested, but rope_scaling of old)
+    names: str = "new"  # "old": model.layers.N, visual; "new": model.language_model, model.visual
+    shards: int = 1
+    tokenizer: str = "tokenizer.json"  # or "vocab.json"
+    template: str = "tokenizer_config"  # or "chat_template.json", "chat_template.jinja"
+    processors: str = "demo"  # or "size", "pixels", "reference": see processor_files
+
+
+MODELS = {
+    "flat_bf16": Model(
+        "written like Qwen2-VL-2B: flat config, old names, vocab.json; no limits for videos",
+        seed=26, dtype="BF16", hidden=64, heads=4, kv_heads=4, layers=2, intermediate=96,
+        mrope_section=[2, 3, 3], embed=32, vision_heads=2, depth=2,
+        config="flat", names="old", tokenizer="vocab.json", template="chat_template.json",
+        processors="reference",
+    ),
+    "groups3_f32": Model(
+        "6 heads of 8 on 2 key/value heads, own head, f32 in two files, new names",
+        seed=44, dtype="F32", hidden=48, heads=6, kv_heads=2, layers=3, intermediate=64,
+        mrope_section=[2, 1, 1], rope_theta=10000.0, tied=False, embed=32, vision_heads=2, depth=1,
+        shards=2, processors="size",
+    ),
+    "groups6_f16": Model(
+        "6 heads of 24 on 1 key/value head, f16; the tower has one head of 80",
+        seed=92, dtype="F16", hidden=144, heads=6, kv_heads=1, layers=2, intermediate=78,
+        mrope_section=[4, 4, 4], eps=1e-5, embed=80, vision_heads=1, depth=1, mlp_ratio=1,
+        config="between", names="old", template="chat_template.jinja",
+    ),
+    "head128_bf16": Model(
+        "one head of 128, padded vocabulary; flat config with new names; 2 heads of 24 in the tower",
+        seed=68, dtype="BF16", hidden=128, heads=1, kv_heads=1, layers=2, intermediate=144,
+        mrope_section=[16, 24, 24], vocab=1088, embed=48, vision_heads=2, depth=3,
+        config="flat", names="new", processors="pixels",
+    ),
+    "odd_f32": Model(
+        "sizes that are multiples of nothing: hidden 40, 5 heads on 1, 51 wide, 5 layers, depth 5",
+        seed=6, dtype="F32", hidden=40, heads=5, kv_heads=1, layers=5, intermediate=51,
+        mrope_section=[2, 1, 1], vocab=1031, embed=20, vision_heads=1, depth=5, mlp_ratio=3,
+        tokenizer="vocab.json", processors="pixels",
+    ),
+    "sharded_bf16": Model(
+        "bf16 in three files, old names, nested config, own head, 4 heads of 32 on 2",
+        seed=55, dtype="BF16", hidden=128, heads=4, kv_heads=2, layers=2, intermediate=72,
+        mrope_section=[4, 6, 6], tied=False, embed=48, vision_heads=3, depth=2,
+        names="old", shards=3, processors="size",
+    ),
+    "head64_f16": Model(
+        "2 heads of 64 on 1, f16 in two files, flat config, old names; the tower has heads of 40",
+        seed=57, dtype="F16", hidden=128, heads=2, kv_heads=1, layers=3, intermediate=144,
+        mrope_section=[8, 12, 12], rope_theta=500000.0, embed=40, vision_heads=1, depth=2,
+        config="flat", names="old", shards=2, tokenizer="vocab.json", template="chat_template.json",
+    ),
+    "heads12_f32": Model(
+        "12 heads of 8 on 4 key/value heads, one layer, one head of 16 in the tower, mlp_ratio 1",
+        seed=72, dtype="F32", hidden=96, heads=12, kv_heads=4, layers=1, intermediate=48,
+        mrope_section=[1, 1, 2], rope_theta=10000.0, tied=False, embed=16, vision_heads=1, depth=1,
+        mlp_ratio=1, processors="pixels",
+    ),
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------
+# Files
+
+
+def config(m: Model) -> dict:
+    """config.json in one of three layouts."""
+    text = dict(
+        hidden_size=m.hidden,
+        num_hidden_layers=m.layers,
+        num_attention_heads=m.heads,
+        num_key_value_heads=m.kv_heads,
+        intermediate_size=m.intermediate,
+        vocab_size=m.vocab,
+        max_position_embeddings=4096,
+        rms_norm_eps=m.eps,
+        hidden_act="silu",
+        attention_dropout=0.0,
+        bos_token_id=ENDOFTEXT,
+        eos_token_id=IM_END,
+        use_sliding_window=False,
+        sliding_window=4096,
+        max_window_layers=m.layers,
+        tie_word_embeddings=m.tied,
+        use_cache=True,
+    )
+    vision = dict(
+        depth=m.depth,
+        embed_dim=m.embed,
+        mlp_ratio=m.mlp_ratio,
+        num_heads=m.vision_heads,
+        hidden_size=m.hidden,
+        patch_size=14,
+        spatial_merge_size=2,
+        temporal_patch_size=2,
+    )
+    ids = dict(
+        architectures=["Qwen2VLForConditionalGeneration"],
+        model_type="qwen2_vl",
+        vision_start_token_id=VISION_START,
+        vision_end_token_id=VISION_END,
+        image_token_id=IMAGE_PAD,
+        video_token_id=VIDEO_PAD,
+    )
+    old_rope = dict(
+        rope_theta=m.rope_theta,
+        rope_scaling=dict(type="mrope", mrope_section=m.mrope_section),
+    )
+    if m.config == "flat":
+        vision |= dict(in_chans=3, spatial_patch_size=14)
+        return ids | text | old_rope | dict(torch_dtype=NAMES[m.dtype], vision_config=vision)
+    vision |= dict(in_channels=3, hidden_act="quick_gelu", model_type="qwen2_vl_vision")
+    text |= dict(model_type="qwen2_vl_text", dtype=NAMES[m.dtype])
+    if m.config == "between":
+        text |= old_rope
+    else:
+        text["rope_parameters"] = dict(
+            rope_type="default", rope_theta=m.rope_theta, mrope_section=m.mrope_section
+        )
+    ids |= dict(dtype=NAMES[m.dtype], tie_word_embeddings=m.tied)
+    return ids | dict(text_config=text, vision_config=vision)
+
+
+def processor_files(m: Model) -> dict:
+    """Preprocessor configs: where the limits stand differs from model to model."""
+    common = dict(
+        patch_size=14,
+        temporal_patch_size=2,
+        merge_size=2,
+        image_mean=[0.48145466, 0.4578275, 0.40821073],
+        image_std=[0.26862954, 0.26130258, 0.27577711],
+        processor_class="Qwen2VLProcessor",
+    )
+    image = common | dict(image_processor_type="Qwen2VLImageProcessor")
+    video = common | dict(video_processor_type="Qwen2VLVideoProcessor")
+    if m.processors == "reference":  # as Qwen2-VL-2B: nothing about videos
+        return {"preprocessor_config.json": image | dict(min_pixels=3136, max_pixels=12845056)}
+    if m.processors == "pixels":
+        image |= dict(min_pixels=4704, max_pixels=7840)
+        video |= dict(min_pixels=3136, max_pixels=6272, min_frames=2, max_frames=8, fps=3)
+    elif m.processors == "size":
+        image |= dict(size=dict(shortest_edge=3136, longest_edge=6272))
+        video |= dict(size=dict(shortest_edge=3136, longest_edge=4704), max_frames=4)
+    else:
+        for name, target in (("preprocessor", image), ("video_preprocessor", video)):
+            target |= json.loads((DEMO / f"{name}_config.json").read_text())
+    return {"preprocessor_config.json": image, "video_preprocessor_config.json": video}
+
+
+def tokenizer_files(m: Model) -> dict:
+    """tokenizer_config.json and the chat template, in one of its three places."""
+    document = json.loads((DEMO / "tokenizer_config.json").read_text())
+    files, template = {}, document["chat_template"]
+    if m.template != "tokenizer_config":
+        del document["chat_template"]
+    if m.template == "chat_template.json":
+        files["chat_template.json"] = dict(chat_template=template)
+    elif m.template == "chat_template.jinja":
+        files["chat_template.jinja"] = template
+    if m.tokenizer == "vocab.json":  # the special tokens stand in tokenizer_config.json alone
+        added = json.loads((DEMO / "tokenizer.json").read_text())["added_tokens"]
+        document["added_tokens_decoder"] = {str(t.pop("id")): t for t in added}
+        document["add_prefix_space"] = False
+    return files | {"tokenizer_config.json": document}
+
+
+def generation_config() -> dict:
+    """Sampling settings that a golden, being greedy, must ignore."""
+    return dict(
+        bos_token_id=ENDOFTEXT,
+        pad_token_id=ENDOFTEXT,
+        eos_token_id=[IM_END, ENDOFTEXT],
+        do_sample=True,
+        temperature=0.7,
+        top_p=0.8,
+        top_k=20,
+        repetition_penalty=1.1,
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Tensors
+
+
+def gain(std: float) -> int:
+    """The gain of random_weights that comes closest to this standard deviation."""
+    found = round(std * math.sqrt(3) * 128)
+    assert 1 <= found <= 127, std
+    return found
+
+
+def tensors(m: Model) -> list[dict]:
+    """Every tensor: name, shape, gain, bias."""
+    text = "model." if m.names == "old" else "model.language_model."
+    tower = "visual." if m.names == "old" else "model.visual."
+    head_dim, found = m.hidden // m.heads, []
+
+    def add(name: str, shape: list[int], std: float, bias: int = 0):
+        found.append(dict(name=name, shape=shape, gain=gain(std), bias=bias))
+
+    def linear(name: str, rows: int, columns: int, strength: float = 1.0, biased: bool = True):
+        """Outputs have about `strength` times the inputs' standard deviation."""
+        add(name + ".weight", [rows, columns], strength / math.sqrt(columns))
+        if biased:
+            add(name + ".bias", [rows], 0.2)
+
+    def layer_norm(name: str, width: int):
+        add(name + ".weight", [width], 0.15, bias=1)
+        add(name + ".bias", [width], 0.15)
+
+    # With a tied head a token's own embedding speaks for saying it again: the layers must be louder.
+    loud = 1.7 if m.tied else 1.0
+    add(text + "embed_tokens.weight", [m.vocab, m.hidden], 0.4 if m.tied else 0.5)
+    for i in range(m.layers):
+        at = f"{text}layers.{i}."
+        add(at + "input_layernorm.weight", [m.hidden], 0.15, bias=1)
+        linear(at + "self_attn.q_proj", m.heads * head_dim, m.hidden, 1.3)
+        linear(at + "self_attn.k_proj", m.kv_heads * head_dim, m.hidden, 1.3)
+        linear(at + "self_attn.v_proj", m.kv_heads * head_dim, m.hidden, 1.2)
+        linear(at + "self_attn.o_proj", m.hidden, m.heads * head_dim, 1.6 * loud, biased=False)
+        add(at + "post_attention_layernorm.weight", [m.hidden], 0.15, bias=1)
+        linear(at + "mlp.gate_proj", m.intermediate, m.hidden, 1.2, biased=False)
+        linear(at + "mlp.up_proj", m.intermediate, m.hidden, 1.2, biased=False)
+        linear(at + "mlp.down_proj", m.hidden, m.intermediate, 1.3 * loud, biased=False)
+    add(text + "norm.weight", [m.hidden], 0.15, bias=1)
+
+    width, wide = m.embed, m.embed * m.mlp_ratio
+    add(tower + "patch_embed.proj.weight", [width, 3, 2, 14, 14], 1 / math.sqrt(1176))
+    for i in range(m.depth):
+        at = f"{tower}blocks.{i}."
+        layer_norm(at + "norm1", width)
+        linear(at + "attn.qkv", 3 * width, width, 1.2)
+        linear(at + "attn.proj", width, width, 1.2)
+        layer_norm(at + "norm2", width)
+        linear(at + "mlp.fc1", wide, width)
+        linear(at + "mlp.fc2", width, wide, 1.4)
+    layer_norm(tower + "merger.ln_q", width)
+    linear(tower + "merger.mlp.0", 4 * width, 4 * width)
+    linear(tower + "merger.mlp.2", m.hidden, 4 * width, 1.3)
+    if not m.tied:
+        add("lm_head.weight", [m.vocab, m.hidden], 0.5)
+    return found
+
+
+def spec(name: str, m: Model) -> dict:
+    """The document that goes to tests/goldens/models/NAME.json."""
+    all_tensors = tensors(m)
+    if m.shards == 1:
+        parts = [("model.safetensors", all_tensors)]
+    else:  # cut so that a layer's tensors fall into different files
+        size, parts = -(-len(all_tensors) // m.shards), []
+        for i in range(m.shards):
+            file = f"model-{i + 1:05d}-of-{m.shards:05d}.safetensors"
+            parts.append((file, all_tensors[i * size : (i + 1) * size]))
+    files = {"config.json": config(m), "generation_config.json": generation_config()}
+    files |= processor_files(m) | tokenizer_files(m)
+    document = dict(name=name, about=m.about, seed=m.seed, dtype=m.dtype, tokenizer=m.tokenizer)
+    document |= dict(files=files, weights=[])
+    for file, part in parts:
+        data = random_weights.weight_file(document, part)
+        digest = f"{random_weights.fnv1a64(data):016x}"
+        document["weights"].append(dict(file=file, bytes=len(data), fnv1a64=digest, tensors=part))
+    return document
+
+
+def save_spec(path: pathlib.Path, document: dict) -> None:
+    """JSON with one tensor a line, so that a change reads well."""
+    weights = document["weights"]
+    head = json.dumps({k: v for k, v in document.items() if k != "weights"}, indent=1)
+    lines = []
+    for w in weights:
+        rows = ",\n   ".join(json.dumps(t) for t in w["tensors"])
+        facts = json.dumps({k: v for k, v in w.items() if k != "tensors"})
+        lines.append(f'  {facts[:-1]}, "tensors": [\n   {rows}]}}')
+    joined = ",\n".join(lines)
+    path.write_text(f'{head[:-2]},\n "weights": [\n{joined}]\n}}\n', encoding="utf-8")
+    assert json.loads(path.read_text(encoding="utf-8")) == document
+
+
+def load_spec(name: str) -> dict:
+    path = SPECS / f"{name}.json"
+    if not path.is_file():
+        known = " ".join(sorted(p.stem for p in SPECS.glob("*.json")))
+        sys.exit(f"make_random_model.py: {name}: no such spec; there are {known}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------------------------------
+# Seeds
+
+
+def search(name: str, m: Model, tries: int) -> None:
+    """Print the seeds whose golden prompts have the most varied tokens and largest margins."""
+    import make_goldens
+    import reference
+    import torch
+
+    prompts = [p for p in make_goldens.RANDOM.values() if p[0] == name]
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder)
+        random_weights.write_model(spec(name, m), out)
+        model = reference.Reference(out)
+        parameters, prepared = dict(model.model.named_parameters()), []
+        for _, media, question, options in prompts:
+            chosen = make_goldens.parsed(options)
+            opened = [reference.open_media(str(REPOSITORY / p)) for p in media]
+            text = model.prompt(opened, question, chosen.system)
+            prepared.append((opened, text, *model.inputs(opened, text, chosen), chosen))
+        for seed in range(1, tries + 1):
+            for t in tensors(m):
+                x = random_weights.values(seed, t["name"], t["shape"], t["gain"], t["bias"])
+                x = torch.from_numpy(x).to(getattr(torch, NAMES[m.dtype])).float()
+                target = t["name"]
+                if m.names == "old":
+                    target = target.replace("model.", "model.language_model.", 1)
+                    target = target.replace("visual.", "model.visual.", 1)
+                parameters[target].data.copy_(x)
+            margins, varied = [], []
+            for prompt in prepared:
+                with torch.no_grad():
+                    result = model.decode(*prompt)
+                logits, ids = result.step_logits, result.generated_ids.tolist()
+                best = logits.topk(2).values
+                margins.append(((best[:, 0] - best[:, 1]) / logits.abs().amax(1)).min().item())
+                text = all(i < ENDOFTEXT for i in ids)
+                varied.append(len(set(ids)) / len(ids) if text else 0)
+            found.append((min(margins) if min(varied) >= 0.6 else -1, min(varied), seed))
+    for margin, share, seed in sorted(found, reverse=True)[:3]:
+        print(f"{name}: seed {seed}: smallest relative margin {margin:.4f}, varied {share:.2f}")
+
+
+def main():
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("name", nargs="?", metavar="NAME")
+    p.add_argument("out", nargs="?", type=pathlib.Path, metavar="DIR")
+    p.add_argument("--list", action="store_true")
+    p.add_argument("--specs", action="store_true")
+    p.add_argument("--search", type=int, metavar="N")
+    a = p.parse_args()
+    if a.search:
+        for name in [a.name] if a.name else MODELS:
+            search(name, MODELS[name], a.search)
+    elif a.specs:
+        SPECS.mkdir(parents=True, exist_ok=True)
+        for name, m in MODELS.items():
+            document = spec(name, m)
+            save_spec(SPECS / f"{name}.json", document)
+            size = sum(w["bytes"] for w in document["weights"])
+            print(f"{name:14s} {size:8d} bytes  {m.about}")
+            if size > MAX_BYTES:
+                sys.exit(f"make_random_model.py: {name}: over {MAX_BYTES} bytes")
+    elif a.list:
+        for path in sorted(SPECS.glob("*.json")):
+            print(f"{path.stem:14s} {load_spec(path.stem)['about']}")
+    elif a.name and a.out:
+        random_weights.write_model(load_spec(a.name), a.out)
+    else:
+        p.error("NAME and DIR, or one of --list, --specs, --search")
+
+
+if __name__ == "__main__":
+    main()
