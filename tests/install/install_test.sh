@@ -36,10 +36,15 @@ case "$step" in
   headers)  # each compiles on its own, with the standard library alone
     headers=$(cd "$prefix/include" && find reelm -name '*.h')
     [[ -n "$headers" ]] || fail "no header was installed"
-    for header in $headers; do
-      echo "#include <$header>" | "$compiler" -std=c++20 -Wall -Wextra -Werror -fsyntax-only -I"$prefix/include" -x c++ - ||
-        fail "<$header> does not compile on its own"
-    done
+    compile_alone() {
+      echo "#include <$1>" | "$compiler" -std=c++20 -Wall -Wextra -Werror -fsyntax-only -I"$prefix/include" -x c++ - || {
+        echo "<$1> does not compile on its own" >&2
+        exit 1
+      }
+    }
+    export -f compile_alone
+    export compiler prefix
+    xargs -n 1 -P "$(nproc)" bash -c 'compile_alone "$1"' - <<<"$headers" || fail "see above"
     ! grep -rnE 'include [<"](nlohmann|fmt)/' "$prefix/include" || fail "an installed header needs another library's"
     ;;
   cmake_consumer)
