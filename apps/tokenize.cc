@@ -50,7 +50,10 @@ int run_tokenize(const TokenizeArguments& a) {
   const auto tokenizer = llm::load_tokenizer(a.model.directory(), a.model.limits);
   const std::string text = a.text == "-" ? read_stdin(kMaxText) : a.text;
   if (a.decode) {
-    write_stdout(tokenizer->decode(parse_ids(text), /*skip_special_tokens=*/false) + "\n");
+    const std::vector<llm::TokenId> ids = parse_ids(text);
+    // decode() leaves out what it does not know, as the reference does; here it is a mistake.
+    for (const llm::TokenId id : ids) (void)tokenizer->token_bytes(id);
+    write_stdout(tokenizer->decode(ids, /*skip_special_tokens=*/false) + "\n");
     return 0;
   }
   const auto ids = a.specials ? tokenizer->encode_with_specials(text) : tokenizer->encode(text);

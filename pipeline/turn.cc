@@ -114,8 +114,8 @@ PlannedTurn plan_turn(const Model& model, const Limits& limits, const Request& r
   check_length(model, limits, length, turn, context);
 
   const std::int64_t merge = model.vision == nullptr ? 1 : model.vision->spatial_merge_size();
-  turn.positions =
-      llm::mrope_positions(turn.ids, grids, merge, model.tokens.placeholders, state.next_position);
+  turn.positions = llm::mrope_positions(turn.ids, grids, merge, model.tokens.placeholders,
+                                        state.next_position, request.position_rule);
   const std::int64_t wanted = request.generation.max_new_tokens.value_or(
       model.generation.max_new_tokens.value_or(kDefaultMaxNewTokens));
   if (wanted < 1) {

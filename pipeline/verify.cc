@@ -141,8 +141,11 @@ VerifyRow compare_decoded(const Golden& golden, const Request& request, const An
     preprocess::FrameReader reader(media, indices, limits);
     preprocess::RgbFrame frame;
     for (std::size_t i = 0; reader.next(frame); ++i, ++total) {
-      const uLong crc =
-          crc32_z(0, frame.pixels.data(), static_cast<z_size_t>(frame.pixels.numel()));
+      const std::int64_t row_bytes = frame.pixels.size(1) * frame.pixels.size(2);
+      uLong crc = 0;
+      for (std::int64_t y = 0; y < frame.pixels.size(0); ++y) {
+        crc = crc32_z(crc, frame.pixels.row(y), static_cast<z_size_t>(row_bytes));
+      }
       equal += static_cast<std::size_t>(i < expected.size() && crc == expected[i]);
     }
   }

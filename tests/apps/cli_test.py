@@ -190,7 +190,7 @@ class AskBadInput(CliTest):
         self.fails(1, "ask", "-", "?", says="standard input")
 
     def test_a_truncated_clip_is_answered_with_a_warning(self):
-        data = (MEDIA / "odd.webm").read_bytes()
+        data = (MEDIA / "hevc.mp4").read_bytes()
         path = self.dir / "cut.webm"
         path.write_bytes(data[:len(data) * 2 // 3])
         code, out, err = run("ask", path, "What color is the square?")
@@ -308,8 +308,7 @@ class Frames(CliTest):
         data = sheet.read_bytes()
         self.assertEqual(data[:8], b"\x89PNG\r\n\x1a\n")
         width, height = struct.unpack(">II", data[16:24])
-        self.assertGreater(width, 3 * 112)
-        self.assertGreater(height, 84)
+        self.assertGreater(width * height, 6 * 112 * 84)  # six frames as the model sees them
         self.ok("frames", MEDIA / "square.png", "-o", sheet)
 
     def test_bad_input(self):
