@@ -11,7 +11,8 @@ namespace {
 
 template <typename T>
 AttentionArgs make_args(TensorView<const float> q, TensorView<const T> k, TensorView<const T> v,
-                        TensorView<float> out, float scale, bool causal, int kv_type) {
+                        TensorView<float> out, float scale, bool causal, ComputeType math,
+                        int kv_type) {
   REELM_CHECK(q.rank() == 3 && k.rank() == 3 && v.rank() == 3 && out.rank() == 3);
   for (int d = 0; d < 3; ++d) REELM_CHECK(out.size(d) == q.size(d) && v.size(d) == k.size(d));
   REELM_CHECK(q.size(2) == k.size(2));
@@ -37,7 +38,8 @@ AttentionArgs make_args(TensorView<const float> q, TensorView<const T> k, Tensor
           .kv_heads = k.size(1),
           .head_dim = q.size(2),
           .scale = scale,
-          .causal = causal};
+          .causal = causal,
+          .bf16_math = math == ComputeType::kBF16};
 }
 
 std::int64_t tiles_of(const AttentionArgs& args) {
@@ -105,19 +107,19 @@ void run(const AttentionArgs& args) {
 }  // namespace
 
 void attention(TensorView<const float> q, TensorView<const float> k, TensorView<const float> v,
-               TensorView<float> out, float scale, bool causal) {
-  run(make_args(q, k, v, out, scale, causal, kElementF32));
+               TensorView<float> out, float scale, bool causal, ComputeType math) {
+  run(make_args(q, k, v, out, scale, causal, math, kElementF32));
 }
 
 void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView<const bf16_t> v,
-               TensorView<float> out, float scale, bool causal) {
-  run(make_args(q, k, v, out, scale, causal, kElementBf16));
+               TensorView<float> out, float scale, bool causal, ComputeType math) {
+  run(make_args(q, k, v, out, scale, causal, math, kElementBf16));
 }
 
 void attention_varlen(TensorView<const float> q, TensorView<const float> k,
                       TensorView<const float> v, TensorView<float> out,
-                      std::span<const std::int64_t> cu_seqlens, float scale) {
-  const AttentionArgs all = make_args(q, k, v, out, scale, false, kElementF32);
+                      std::span<const std::int64_t> cu_seqlens, float scale, ComputeType math) {
+  const AttentionArgs all = make_args(q, k, v, out, scale, false, math, kElementF32);
   const KernelTable& table = use_table();
   REELM_CHECK(!cu_seqlens.empty() && cu_seqlens.front() == 0 && cu_seqlens.back() == all.n_q &&
               all.n_q == all.n_k);

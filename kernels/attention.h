@@ -6,6 +6,7 @@
 
 #include "../core/dtype.h"
 #include "../core/tensor_view.h"
+#include "matmul.h"
 
 namespace reelm::kernels {
 
@@ -13,18 +14,24 @@ namespace reelm::kernels {
 /// the last dense. heads is a multiple of kv_heads; head h reads kv head h / (heads / kv_heads).
 /// Row i of q attends to k rows 0 .. n_k - n_q + i when `causal` (the queries are the last n_q
 /// positions), else to all. Softmax in f32. Memory O(tile), never [n_q, n_k].
-/// out may not overlap the inputs.
+/// out may not overlap the inputs. With `math` kBF16 the scaled q, k, v and the softmax weights are
+/// rounded to bf16 before they are multiplied (as torch does in bf16), which a bf16 dot product
+/// computes twice as fast; sums and the softmax stay f32. A few rows (n_q * heads / kv_heads <= 16:
+/// decoding) wait for memory and are computed in f32 all the same.
 void attention(TensorView<const float> q, TensorView<const float> k, TensorView<const float> v,
-               TensorView<float> out, float scale, bool causal);
-/// The same over keys and values kept in bf16 (the KV cache of --dtype bf16); q is not rounded.
+               TensorView<float> out, float scale, bool causal,
+               ComputeType math = ComputeType::kF32);
+/// The same over keys and values kept in bf16 (the KV cache of --dtype bf16).
 void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView<const bf16_t> v,
-               TensorView<float> out, float scale, bool causal);
+               TensorView<float> out, float scale, bool causal,
+               ComputeType math = ComputeType::kF32);
 
 /// Independent sequences laid end to end: sequence s is rows cu_seqlens[s] .. cu_seqlens[s+1] of q,
 /// k, v and out. cu_seqlens starts at 0, never falls, and ends at n_q = n_k. Not causal. Source:
 /// the cu_seqlens slices of VisionAttention in transformers.
 void attention_varlen(TensorView<const float> q, TensorView<const float> k,
                       TensorView<const float> v, TensorView<float> out,
-                      std::span<const std::int64_t> cu_seqlens, float scale);
+                      std::span<const std::int64_t> cu_seqlens, float scale,
+                      ComputeType math = ComputeType::kF32);
 
 }  // namespace reelm::kernels

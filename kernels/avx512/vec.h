@@ -84,6 +84,11 @@ struct Vec {
   static F pair_second(I v) {
     return as_f(REELM_MM512(and_si512)(v, REELM_MM512(set1_epi32)(-65536)));
   }
+  /// Pairs (a, b) rounded to bf16, in the bits of floats; only where kHasDot.
+  static F to_pairs(F a, F b) {
+    const I upper = as_i(pair_second(bf16_bits(b)));
+    return as_f(REELM_MM512(or_si512)(upper, REELM_MM512(srli_epi32)(bf16_bits(a), 16)));
+  }
   static I set1_pair(uint32_t v) { return REELM_MM512(set1_epi32)(static_cast<int>(v)); }
   static F dot_pairs(F sum, I, I) { return sum; }
 

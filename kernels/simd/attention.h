@@ -22,7 +22,7 @@ struct TileScratch {
   float* scores;  // [kAttentionRows][kAttentionKeys]
   float* top;     // [kAttentionRows] running maximum
   float* total;   // [kAttentionRows] running sum of weights
-  float* keys;    // [dp][kAttentionKeys]
+  float* keys;    // [dp rounded up to 8][kAttentionKeys]
   float* values;  // [kAttentionKeys][dp]
   float* stage;   // [8][dp rounded up to 8]
 };
@@ -34,7 +34,7 @@ inline TileScratch split_scratch(float* p, int64_t dp) {
   s.out = s.q + kAttentionRows * dp;
   s.scores = s.out + kAttentionRows * dp;
   s.keys = s.scores + kAttentionRows * kAttentionKeys;
-  s.values = s.keys + dp * kAttentionKeys;
+  s.values = s.keys + (dp + 7) / 8 * 8 * kAttentionKeys;
   s.stage = s.values + kAttentionKeys * dp;
   s.top = s.stage + 8 * ((dp + 7) / 8 * 8);
   s.total = s.top + kAttentionRows;
@@ -46,87 +46,129 @@ inline int64_t pad_to_width(int64_t d) {
   return (d + V::kWidth - 1) / V::kWidth * V::kWidth;
 }
 
+/// How a tile multiplies: kMathF32 as it is; kMathRounded in f32 with q, k, v and the weights
+/// rounded to bf16; kMathDot with the bf16 dot product, which gives the same but for the order of
+/// sums.
+enum TileMath : int { kMathF32, kMathRounded, kMathDot };
+
 /// One row of k or v as floats, zeros up to dp.
 template <class V>
-inline void load_row(const void* base, int type, int64_t offset, int64_t d, int64_t dp, float* to) {
+inline void load_row(const void* base, int type, int64_t offset, int64_t d, int64_t dp, bool round,
+                     float* to) {
   if (type == kElementBf16) {
     bf16_to_f32_row<V>(static_cast<const uint16_t*>(base) + offset, to, d);
   } else {
     const float* from = static_cast<const float*>(base) + offset;
-    for_each_vector<V>(
-        d, [&](int64_t i, int64_t n) { store_upto<V>(to + i, load_upto<V>(from + i, n), n); });
+    for_each_vector<V>(d, [&](int64_t i, int64_t n) {
+      const auto v = load_upto<V>(from + i, n);
+      store_upto<V>(to + i, round ? V::round_bf16(v) : v, n);
+    });
   }
   for (int64_t i = d; i < dp; ++i) to[i] = 0.0f;
 }
 
-/// Keys [key0, key0 + n) of a kv head as columns; zeros in the columns up to the next multiple
-/// of 8.
-template <class V>
+/// Keys [key0, key0 + n) of a kv head as columns: floats [dp][64], or with kMathDot pairs
+/// [dp / 2][64]. Zeros in the columns up to the next multiple of 8.
+template <class V, TileMath kMath>
 inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
                            int64_t dp, const TileScratch& s) {
-  const bool direct = a.kv_type == kElementF32 && a.head_dim % 8 == 0;
-  const int64_t base = kv_head * a.k_head;
+  constexpr bool kDot = kMath == kMathDot;
+  const int64_t element = a.kv_type == kElementBf16 ? 2 : 4;
+  // Rows that need no change are read where they lie.
+  const bool direct = kDot ? a.kv_type == kElementBf16 && a.head_dim % 16 == 0
+                           : kMath == kMathF32 && a.kv_type == kElementF32 && a.head_dim % 8 == 0;
+  const char* starts[8];
   const void* rows[8];
-  const float* starts[8];
-  const int64_t d8 = (a.head_dim + 7) / 8 * 8;  // dp is a multiple of 4 only in portable/
+  // Words of a row; dp itself may be a multiple of 4 only (portable/).
+  const int64_t words = kDot ? dp / 2 : dp;
+  const int64_t words8 = (words + 7) / 8 * 8;
   for (int64_t j = 0; j < n; j += 8) {
     for (int64_t i = 0; i < 8; ++i) {
-      const int64_t offset = base + (key0 + j + i) * a.k_row;
-      if (j + i < n && direct) {
-        starts[i] = static_cast<const float*>(a.k) + offset;
-        continue;
-      }
-      float* row = s.stage + i * d8;
-      if (j + i < n) {
-        load_row<V>(a.k, a.kv_type, offset, a.head_dim, d8, row);
+      const int64_t offset = kv_head * a.k_head + (key0 + j + i) * a.k_row;
+      float* row = s.stage + i * words8;
+      starts[i] = reinterpret_cast<const char*>(row);
+      if (j + i >= n) {
+        __builtin_memset(row, 0, static_cast<unsigned long>(words8) * 4);
+      } else if (direct) {
+        starts[i] = static_cast<const char*>(a.k) + offset * element;
+      } else if constexpr (kDot) {
+        __builtin_memset(row, 0, static_cast<unsigned long>(words8) * 4);
+        const char* from = static_cast<const char*>(a.k) + offset * element;
+        restore_row<V>(from, a.kv_type, a.head_dim, kElementBf16, row);
       } else {
-        __builtin_memset(row, 0, static_cast<unsigned long>(d8) * 4);
+        load_row<V>(a.k, a.kv_type, offset, a.head_dim, words8, kMath == kMathRounded, row);
       }
-      starts[i] = row;
     }
-    for (int64_t c = 0; c < d8; c += 8) {
-      for (int i = 0; i < 8; ++i) rows[i] = starts[i] + c;
-      if (c + 8 <= dp) {
-        V::transpose8(rows, s.keys + c * kAttentionKeys + j, kAttentionKeys);
-      } else {
-        for (int64_t r = 0; r < dp - c; ++r) {
-          for (int i = 0; i < 8; ++i) s.keys[(c + r) * kAttentionKeys + j + i] = starts[i][c + r];
-        }
-      }
+    for (int64_t c = 0; c < words8; c += 8) {
+      for (int i = 0; i < 8; ++i) rows[i] = starts[i] + c * 4;
+      V::transpose8(rows, s.keys + c * kAttentionKeys + j, kAttentionKeys);
     }
   }
 }
 
-/// out[M][dp] += a[M][steps] * values[steps][dp], strip by strip.
+/// Values of keys [key0, key0 + n): floats [n][dp], or with kMathDot pairs of keys [n / 2][dp][2].
+template <class V, TileMath kMath>
+inline void load_values(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
+                        int64_t dp, const TileScratch& s) {
+  const auto load = [&](int64_t j, float* to) {
+    load_row<V>(a.v, a.kv_type, kv_head * a.v_head + (key0 + j) * a.v_row, a.head_dim, dp,
+                kMath == kMathRounded, to);
+  };
+  if constexpr (kMath == kMathDot) {
+    float* first = s.stage;
+    float* second = s.stage + dp;
+    for (int64_t j = 0; j < n; j += 2) {
+      load(j, first);
+      if (j + 1 < n) {
+        load(j + 1, second);
+      } else {
+        __builtin_memset(second, 0, static_cast<unsigned long>(dp) * 4);
+      }
+      for (int64_t i = 0; i < dp; i += V::kWidth) {
+        V::store(s.values + j / 2 * dp + i, V::to_pairs(V::load(first + i), V::load(second + i)));
+      }
+    }
+  } else {
+    for (int64_t j = 0; j < n; ++j) load(j, s.values + j * dp);
+  }
+}
+
+/// out[M][dp] += a[M][steps] * values[steps][dp], strip by strip. Five registers (head_dim 80 with
+/// AVX-512) go as 3 + 2: a strip of one would leave too few sums in flight.
 template <class V, int M, StepKind kKind>
-inline void weigh_values(const float* weights, int64_t lda, const void* values, int64_t ldb,
+inline void weigh_values(const void* weights, int64_t lda, const void* values, int64_t ldb,
                          int64_t dp, float* out, int64_t steps, bool init) {
-  constexpr int C = V::kStrip;
   constexpr int64_t kElement = kKind == kStepBf16 ? 2 : 4;
   const auto* b = static_cast<const char*>(values);
-  int64_t col = 0;
-  for (; col + C * V::kWidth <= dp; col += C * V::kWidth) {
-    micro<V, M, C, kKind, false>(weights, lda, b + col * kElement, ldb, out + col, dp, steps, init);
-  }
-  b += col * kElement;
-  switch ((dp - col) / V::kWidth) {
-    case 1:
-      micro<V, M, 1, kKind, false>(weights, lda, b, ldb, out + col, dp, steps, init);
-      break;
-    case 2:
-      micro<V, M, 2, kKind, false>(weights, lda, b, ldb, out + col, dp, steps, init);
-      break;
-    case 3:
-      micro<V, M, 3, kKind, false>(weights, lda, b, ldb, out + col, dp, steps, init);
-      break;
-    default:
-      break;
+  for (int64_t col = 0; col < dp;) {
+    const auto run = [&]<int C>() {
+      micro<V, M, C, kKind, false>(weights, lda, b + col * kElement, ldb, out + col, dp, steps,
+                                   init);
+      col += C * V::kWidth;
+    };
+    const int64_t left = (dp - col) / V::kWidth;
+    if constexpr (V::kStrip >= 4) {
+      if (left >= 4 && left != 5) {
+        run.template operator()<4>();
+        continue;
+      }
+      if (left >= 3) {
+        run.template operator()<3>();
+        continue;
+      }
+    }
+    if (left >= 2) {
+      run.template operator()<2>();
+    } else {
+      run.template operator()<1>();
+    }
   }
 }
 
 /// Scores of one row become weights: the running maximum and sum move on, earlier sums are scaled.
-/// `limit` keys of the tile's `n` are visible to the row.
-template <class V>
+/// `limit` keys of the tile's `n` are visible to the row. With kMathDot the weights are left as
+/// bf16 in the front half of the row.
+template <class V, TileMath kMath>
 inline void soften_row(float* scores, int64_t limit, int64_t n, float* top, float* total,
                        float* out, int64_t dp) {
   const int64_t n_pad = pad_to_width<V>(n);
@@ -152,13 +194,18 @@ inline void soften_row(float* scores, int64_t limit, int64_t n, float* top, floa
   const auto shift = V::set1(new_top);
   for (int64_t j = 0; j < n_pad; j += V::kWidth) {
     const auto w = exp2_ps<V>(V::sub(V::load(scores + j), shift));
-    V::store(scores + j, w);
     sum = V::add(sum, w);
+    if constexpr (kMath == kMathDot) {
+      V::store_bf16(reinterpret_cast<uint16_t*>(scores) + j, w);
+    } else {
+      V::store(scores + j, kMath == kMathRounded ? V::round_bf16(w) : w);
+    }
   }
   *total += V::reduce_add(sum);
 }
 
-template <class V>
+/// Scaled rows [rows][dp] of floats, or of bf16 with kMathDot.
+template <class V, TileMath kMath>
 inline void load_queries(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t rows,
                          int64_t dp, float* to) {
   const int64_t group = a.heads / a.kv_heads;
@@ -166,9 +213,13 @@ inline void load_queries(const AttentionArgs& a, int64_t kv_head, int64_t begin,
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t position = (begin + r) / group, head = kv_head * group + (begin + r) % group;
     const float* from = a.q + position * a.q_row + head * a.q_head;
-    float* row = to + r * dp;
     for_each_vector<V>(a.head_dim, [&](int64_t i, int64_t n) {
-      V::store(row + i, V::mul(load_upto<V>(from + i, n), scale));
+      const auto v = V::mul(load_upto<V>(from + i, n), scale);
+      if constexpr (kMath == kMathDot) {
+        V::store_bf16(reinterpret_cast<uint16_t*>(to) + r * dp + i, v);
+      } else {
+        V::store(to + r * dp + i, kMath == kMathRounded ? V::round_bf16(v) : v);
+      }
     });
   }
 }
@@ -183,29 +234,34 @@ inline int64_t visible_keys(const AttentionArgs& a, int64_t row) {
 }
 
 /// Scores of all rows of a tile (padded to row tiles) against n transposed keys.
-template <class V>
-inline void score_tile(const TileScratch& s, int64_t rows, int64_t n, int64_t head_dim,
-                       int64_t dp) {
+template <class V, TileMath kMath>
+inline void score_tile(const TileScratch& s, int64_t rows, int64_t n, int64_t dp) {
+  constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
   constexpr int64_t kCols = V::kStrip * V::kWidth;
+  const int64_t words = kMath == kMathDot ? dp / 2 : dp;
   for (int64_t col = 0; col < n; col += kCols) {
     for (int64_t r = 0; r < rows; r += V::kRowTile) {
-      micro<V, V::kRowTile, V::kStrip, kStepF32, false>(
-          s.q + r * dp, dp, s.keys + col, kAttentionKeys * 4, s.scores + r * kAttentionKeys + col,
-          kAttentionKeys, head_dim, true);
+      micro<V, V::kRowTile, V::kStrip, kKind, false>(
+          s.q + r * words, words, s.keys + col, kAttentionKeys * 4,
+          s.scores + r * kAttentionKeys + col, kAttentionKeys, words, true);
     }
   }
 }
 
-template <class V>
-void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
-                    float* scratch) {
+template <class V, TileMath kMath>
+void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
+                         float* scratch) {
+  constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
   const int64_t dp = pad_to_width<V>(a.head_dim);
   const TileScratch s = split_scratch<V>(scratch, dp);
   const int64_t rows = end - begin;
   const int64_t rows_pad = (rows + V::kRowTile - 1) / V::kRowTile * V::kRowTile;
-  load_queries<V>(a, kv_head, begin, rows, dp, s.q);
-  for (int64_t i = rows * dp; i < rows_pad * dp; ++i) s.q[i] = 0.0f;
-  for (int64_t i = 0; i < rows_pad * dp; i += V::kWidth) V::store(s.out + i, V::zero());
+  // Rows that only fill up the last row tile stay zero; so do elements past head_dim.
+  for (int64_t i = 0; i < rows_pad * dp; i += V::kWidth) {
+    V::store(s.q + i, V::zero());
+    V::store(s.out + i, V::zero());
+  }
+  load_queries<V, kMath>(a, kv_head, begin, rows, dp, s.q);
   for (int64_t r = 0; r < rows; ++r) {
     s.top[r] = kMinusInf;
     s.total[r] = 0.0f;
@@ -213,21 +269,19 @@ void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int6
   const int64_t keys_end = visible_keys<V>(a, end - 1);  // above the diagonal nothing is computed
   for (int64_t key0 = 0; key0 < keys_end; key0 += kAttentionKeys) {
     const int64_t n = keys_end - key0 < kAttentionKeys ? keys_end - key0 : kAttentionKeys;
-    transpose_keys<V>(a, kv_head, key0, n, dp, s);
-    for (int64_t j = 0; j < n; ++j) {
-      load_row<V>(a.v, a.kv_type, kv_head * a.v_head + (key0 + j) * a.v_row, a.head_dim, dp,
-                  s.values + j * dp);
-    }
-    score_tile<V>(s, rows_pad, n, a.head_dim, dp);
+    transpose_keys<V, kMath>(a, kv_head, key0, n, dp, s);
+    load_values<V, kMath>(a, kv_head, key0, n, dp, s);
+    score_tile<V, kMath>(s, rows_pad, n, dp);
     for (int64_t r = 0; r < rows; ++r) {
       int64_t limit = visible_keys<V>(a, begin + r) - key0;
       limit = limit < 0 ? 0 : limit < n ? limit : n;
-      soften_row<V>(s.scores + r * kAttentionKeys, limit, n, s.top + r, s.total + r, s.out + r * dp,
-                    dp);
+      soften_row<V, kMath>(s.scores + r * kAttentionKeys, limit, n, s.top + r, s.total + r,
+                           s.out + r * dp, dp);
     }
     for (int64_t r = 0; r < rows_pad; r += V::kRowTile) {
-      weigh_values<V, V::kRowTile, kStepF32>(s.scores + r * kAttentionKeys, kAttentionKeys,
-                                             s.values, dp * 4, dp, s.out + r * dp, n, false);
+      weigh_values<V, V::kRowTile, kKind>(s.scores + r * kAttentionKeys, kAttentionKeys, s.values,
+                                          dp * 4, dp, s.out + r * dp,
+                                          kMath == kMathDot ? (n + 1) / 2 : n, false);
     }
   }
   const int64_t group = a.heads / a.kv_heads;
@@ -238,6 +292,18 @@ void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int6
     for_each_vector<V>(a.head_dim, [&](int64_t i, int64_t n) {
       store_upto<V>(to + i, V::mul(V::load(s.out + r * dp + i), factor), n);
     });
+  }
+}
+
+template <class V>
+void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
+                    float* scratch) {
+  if (!a.bf16_math) {
+    attention_tile_math<V, kMathF32>(a, kv_head, begin, end, scratch);
+  } else if constexpr (V::kHasDot) {
+    attention_tile_math<V, kMathDot>(a, kv_head, begin, end, scratch);
+  } else {
+    attention_tile_math<V, kMathRounded>(a, kv_head, begin, end, scratch);
   }
 }
 
@@ -285,8 +351,19 @@ inline void score_chunk(const AttentionArgs& a, int64_t kv_head, const float* q,
                         int64_t begin, int64_t n, float* scores) {
   constexpr int64_t kElement = kBf16 ? 2 : 4;
   const char* k = static_cast<const char*>(a.k) + (kv_head * a.k_head + begin * a.k_row) * kElement;
+  const char* v = static_cast<const char*>(a.v) + (kv_head * a.v_head + begin * a.v_row) * kElement;
+  const int64_t row_bytes = a.head_dim * kElement;
   int64_t j = 0;
   for (; j + 4 <= n; j += 4) {
+    // Heads lie side by side in a row of the cache, so a head's keys are short pieces far apart,
+    // which hardware prefetchers do not follow. The values of the chunk (at most 256 KB) wait in
+    // the second cache until the scores are done.
+    for (int64_t i = 0; i < 4; ++i) {
+      for (int64_t byte = 0; byte < row_bytes; byte += 64) {
+        V::prefetch(k + (j + 16 + i) * a.k_row * kElement + byte);
+        V::prefetch(v + (j + i) * a.v_row * kElement + byte);
+      }
+    }
     dot_rows<V, 4, kBf16>(q, rows, a.head_dim, k + j * a.k_row * kElement, a.k_row, scores + j);
   }
   for (; j < n; ++j) {
@@ -331,7 +408,7 @@ void attention_chunk(const AttentionArgs& a, int64_t kv_head, int64_t begin, int
   float* scores = q + kDecodeRows * padded_head_dim(d);
   float* top = partial + rows * d;
   float* total = top + rows;
-  load_queries<V>(a, kv_head, 0, rows, d, q);
+  load_queries<V, kMathF32>(a, kv_head, 0, rows, d, q);
   const bool bf16 = a.kv_type == kElementBf16;
   if (bf16) {
     score_chunk<V, true>(a, kv_head, q, rows, begin, n, scores);
@@ -343,7 +420,7 @@ void attention_chunk(const AttentionArgs& a, int64_t kv_head, int64_t begin, int
     limit = limit < 0 ? 0 : limit < n ? limit : n;
     top[r] = kMinusInf;
     total[r] = 0.0f;
-    soften_row<V>(scores + r * kDecodeKeys, limit, n, top + r, total + r, nullptr, 0);
+    soften_row<V, kMathF32>(scores + r * kDecodeKeys, limit, n, top + r, total + r, nullptr, 0);
   }
   if (bf16) {
     weigh_chunk<V, kStepBf16>(a, kv_head, scores, rows, begin, n, partial);

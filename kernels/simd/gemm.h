@@ -18,9 +18,10 @@ namespace reelm::kernels {
 /// kStepBf16: one k a step, floats times a row of bf16 (values of the KV cache).
 enum StepKind : int { kStepF32, kStepWiden, kStepDot, kStepBf16 };
 
-/// Bytes ahead of the current weights to prefetch while streaming: more than latency times
-/// bandwidth of one core (about 100 ns * 22 GB/s), less than what could be evicted again.
-inline constexpr int64_t kPrefetchBytes = 4096;
+/// Bytes ahead of the current weights to prefetch while streaming: several times latency times
+/// bandwidth of one core (about 110 ns * 22 GB/s = 2.4 KB), well inside the first cache. Measured
+/// on Zen 3: 1 to 16 KB differ by less than the noise, none at all loses a fifth.
+inline constexpr int64_t kPrefetchBytes = 8192;
 /// From one step to the next in a panel as it lies.
 inline constexpr int64_t kPanelBytes = kPanelCols * 4;
 
@@ -104,7 +105,8 @@ inline void micro_panel(const void* a, int64_t lda, const uint32_t* b, int64_t l
 template <class V, StepKind kKind>
 inline void stream_block(const char* a, int64_t lda, int64_t rows, const uint32_t* b, float* c,
                          int64_t steps, bool init) {
-  constexpr int64_t kSub = 64;
+  constexpr bool kWholePanel = V::kStrip * V::kWidth == kPanelCols;
+  const int64_t kSub = kWholePanel && rows <= V::kRowTile ? steps : 32;
   constexpr int64_t kStepBytesA = kKind == kStepWiden ? 8 : 4;
   for (int64_t s = 0; s < steps; s += kSub) {
     const int64_t n = steps - s < kSub ? steps - s : kSub;
@@ -149,12 +151,19 @@ inline void stream_block(const char* a, int64_t lda, int64_t rows, const uint32_
   }
 }
 
-/// Many rows against one strip of a block.
+/// Many rows against one strip of a block. Meanwhile `ahead` bytes from `next`, the block that
+/// comes after this one, are brought near, a few lines per row tile.
 template <class V, StepKind kKind>
 inline void strip_rows(const char* a, int64_t lda, int64_t rows, const void* b, int64_t ldb,
-                       float* c, int64_t steps, bool init) {
+                       float* c, int64_t steps, bool init, const char* next, int64_t ahead) {
   constexpr int C = V::kStrip;
+  const int64_t tiles = (rows + V::kRowTile - 1) / V::kRowTile;
+  const int64_t ahead_step = (ahead / tiles + 63) / 64 * 64;
   for (int64_t r = 0; r < rows; r += V::kRowTile) {
+    for (int64_t line = 0; line < ahead_step && ahead > 0; line += 64, ahead -= 64) {
+      V::prefetch(next);
+      next += 64;
+    }
     const char* ar = a + r * lda * 4;
     float* cr = c + r * kPanelCols;
     switch (rows - r) {
@@ -246,6 +255,8 @@ void multiply_panel(const GemmArgs& g, int64_t row0, int64_t rows, const uint32_
     const char* a = static_cast<const char*>(g.a) + (k / kBlockK * g.m + row0) * lda * 4;
     const uint32_t* b = panel + (bf16 ? k / 2 : k) * kPanelCols;
     const bool init = k == 0;
+    const int64_t block_bytes = (bf16 ? kc / 2 : kc) * kPanelBytes;
+    const char* next = reinterpret_cast<const char*>(b) + block_bytes;  // panels lie end to end
     if (g.few_rows) {
       if (dot) {
         stream_block<V, kStepDot>(a, lda, rows, b, sums, kc / 2, init);
@@ -256,13 +267,15 @@ void multiply_panel(const GemmArgs& g, int64_t row0, int64_t rows, const uint32_
       }
     } else if (dot) {
       static_assert(!V::kHasDot || kCols == kPanelCols);
-      strip_rows<V, kStepDot>(a, lda, rows, b, kPanelBytes, sums, kc / 2, init);
+      strip_rows<V, kStepDot>(a, lda, rows, b, kPanelBytes, sums, kc / 2, init, next, block_bytes);
     } else if (!bf16 && kCols == kPanelCols) {
-      strip_rows<V, kStepF32>(a, lda, rows, b, kPanelBytes, sums, kc, init);
+      strip_rows<V, kStepF32>(a, lda, rows, b, kPanelBytes, sums, kc, init, next, block_bytes);
     } else {
       widen_block<V>(b, bf16, kc, strips);
       for (int64_t col = 0; col < kPanelCols; col += kCols) {
-        strip_rows<V, kStepF32>(a, lda, rows, strips + col * kc, kCols * 4, sums + col, kc, init);
+        const int64_t share = block_bytes * kCols / kPanelCols;
+        strip_rows<V, kStepF32>(a, lda, rows, strips + col * kc, kCols * 4, sums + col, kc, init,
+                                next + col / kCols * share, share);
       }
     }
   }

@@ -82,6 +82,7 @@ struct AttentionArgs {
   int64_t n_q, n_k, heads, kv_heads, head_dim;
   float scale;
   bool causal;
+  bool bf16_math;  // round q, k, v and the weights to bf16 before they are multiplied
 };
 
 struct KernelTable {
@@ -128,9 +129,9 @@ inline constexpr int64_t gemm_scratch_floats(int64_t chunk_rows) {
 }
 inline constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 inline constexpr int64_t attention_scratch_floats(int64_t head_dim) {
-  // q, out, scores, running maximum and sum of the rows; k transposed, v and a row of zeros.
+  // q, out, scores, running maximum and sum of the rows; k transposed, v, and 8 staged rows.
   return kAttentionRows * (2 * padded_head_dim(head_dim) + kAttentionKeys + 2) +
-         (2 * kAttentionKeys + 9) * padded_head_dim(head_dim) + 64;
+         (2 * kAttentionKeys + 8) * padded_head_dim(head_dim);
 }
 /// One chunk's partial result: [rows, head_dim] sums, then the rows' maxima and sums of weights.
 inline constexpr int64_t attention_partial_floats(int64_t rows, int64_t head_dim) {

@@ -99,6 +99,37 @@ TEST_P(Attention, MoreHeadsInAGroupThanATileHasRows) {
   expect_matches<float>(3, 20, 1, 200, 16, true);
 }
 
+// bf16 has 8 bits: a weight or value is off by at most 1/512, and errors average out. Against the
+// portable kernels, which round at the same places, only sums differ.
+TEST_P(Attention, Bf16MathIsCloseToF32AndTheSameOnEverySet) {
+  for (const std::int64_t d : {16, 72, 80, 128}) {
+    for (const auto& [n_q, n_k] :
+         std::vector<std::pair<std::int64_t, std::int64_t>>{{20, 20}, {50, 131}, {70, 64}}) {
+      for (const bool causal : {false, true}) {
+        Heads<float> q(n_q, 6, d, 1), k(n_k, 2, d, 2), v(n_k, 2, d, 3), out(n_q, 6, d, 4);
+        Heads<float> exact = out, portable = out, from_bf16 = out;
+        Heads<bf16_t> k16(n_k, 2, d, 2), v16(n_k, 2, d, 3);
+        const TensorView<const float> qv = q.read();
+        attention(qv, k.read(), v.read(), out.view(), 0.2f, causal, ComputeType::kBF16);
+        attention(qv, k16.read(), v16.read(), from_bf16.view(), 0.2f, causal, ComputeType::kBF16);
+        reference::attention(qv, k.read(), v.read(), exact.view(), 0.2f, causal);
+        set_active_isa(Isa::kPortable);
+        attention(qv, k.read(), v.read(), portable.view(), 0.2f, causal, ComputeType::kBF16);
+        SetUp();
+        SCOPED_TRACE(::testing::Message() << "d " << d << " n_q " << n_q << " n_k " << n_k);
+        EXPECT_TRUE(all_close(out.values, exact.values, {.atol = 1e-2, .rtol = 1e-2}));
+        EXPECT_TRUE(all_close(out.values, portable.values, {.atol = 1e-3, .rtol = 1e-3}));
+        EXPECT_TRUE(reelm::testing::all_equal_bits(out.values, from_bf16.values));
+      }
+    }
+  }
+  const std::vector<std::int64_t> cu_seqlens = {0, 30, 30, 101};
+  Heads<float> q(101, 2, 80, 1), out(101, 2, 80, 4), exact = out;
+  attention_varlen(q.read(), q.read(), q.read(), out.view(), cu_seqlens, 0.1f, ComputeType::kBF16);
+  reference::attention_varlen(q.read(), q.read(), q.read(), exact.view(), cu_seqlens, 0.1f);
+  EXPECT_TRUE(all_close(out.values, exact.values, {.atol = 1e-2, .rtol = 1e-2}));
+}
+
 TEST_P(Attention, IndependentSequences) {
   for (const std::vector<std::int64_t>& cu_seqlens : {std::vector<std::int64_t>{0},
                                                       {0, 0},
