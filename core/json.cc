@@ -66,6 +66,10 @@ Json parse(std::string_view text, const std::string& source, const Limits& limit
     throw_error(ErrorCode::kLimit, "{}: {} bytes of JSON, over the limit json-bytes ({})", source,
                 text.size(), limits.json_bytes);
   }
+  // To the parser a NUL ends the text, and anything could follow; no JSON has one.
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    throw_error(ErrorCode::kFormat, "{}: not valid JSON: a NUL at byte {}", source, nul);
+  }
   check_depth(text, source, limits);
   try {
     return Json::parse(text.begin(), text.end(), callback);

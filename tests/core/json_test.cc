@@ -21,6 +21,11 @@ TEST(Json, DepthIsLimitedBeforeParsing) {
   EXPECT_EQ(error_of("{\"a\": \"[[[[\\\"[[[[[\"}"), "");
 }
 
+TEST(Json, NothingHidesBehindANul) {
+  EXPECT_NE(error_of(std::string("{}\0 garbage", 11)).find("NUL at byte 2"), std::string::npos);
+  EXPECT_EQ(error_of("{\"a\": \"\\u0000\"}"), "");
+}
+
 TEST(Json, ErrorsNameSourceAndKey) {
   EXPECT_NE(error_of("{").find("x.json"), std::string::npos);
   const Json object =
