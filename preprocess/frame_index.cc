@@ -189,7 +189,9 @@ void fill_index(const Scan& scan, const AVStream& stream, const PacketTable& tab
     index.end_seconds = last + gap;
   }
   const double span = index.end_seconds - first;
-  index.fps = span > 0 ? n / span : header_fps > 0 ? header_fps : 1.0;
+  // The header's rate first, as decord (get_avg_fps) and PyAV (average_rate) tell the references;
+  // torchcodec counts instead, and a last frame stored a millisecond short then costs two frames.
+  index.fps = header_fps > 0 ? header_fps : span > 0 ? n / span : 1.0;
 }
 
 /// Compares with what the header promised.

@@ -24,7 +24,7 @@ SamplingOptions with_config(const SamplingOptions& options, const PreprocessorCo
   if (image) return o;
   if (!o.min_frames) o.min_frames = config.min_frames;
   if (!o.max_frames) o.max_frames = config.max_frames;
-  if (o.reference == Reference::kHf && !o.fps && !o.frames) {
+  if (!o.fps && !o.frames) {
     o.frames = config.num_frames;
     if (!o.frames) o.fps = config.fps;
   }

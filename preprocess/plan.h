@@ -37,7 +37,7 @@ struct MediaPlan {
 };
 
 /// Plans `media`. Pixel and frame limits come from `options`, else from `config`, else they are the
-/// reference's constants; fps (kHf only) likewise.
+/// reference's constants; fps likewise.
 /// Throws Error: kInvalidArgument (options that contradict each other or leave no frame), kLimit
 /// (frames_kept), and what Media::frame_index throws.
 MediaPlan plan_media(Media& media, const PreprocessorConfig& config,
