@@ -121,8 +121,8 @@ class Media {
   bool is_image() const noexcept { return info().kind == MediaInfo::Kind::kImage; }
 
   /// Times of all frames, from one pass over the packets (nothing is decoded); kept for later
-  /// calls. It counts what the file really holds, whatever the header says. `fps` is frames /
-  /// (end - start), as torchcodec, the default reader of qwen-vl-utils, computes it. Packets that
+  /// calls. It counts what the file really holds, whatever the header says. `fps` is the
+  /// header's average rate, else frames / (end - start). Packets that
   /// are not shown (edit lists, VP8 alternate references) are left out; missing times are filled in
   /// with a warning. Throws Error: kFormat (no frame at all), kLimit (frames_considered),
   /// kCancelled, kInvalidArgument (an image).
