@@ -11,10 +11,16 @@
 namespace reelm::pipeline {
 namespace {
 
-std::vector<std::filesystem::path> goldens() {
+/// Goldens for one dtype. In bf16 those of models stored in f32 stay out: rounding such weights is
+/// a loss of its own, in the reference as well (random_odd_f32: its bf16 logits are 3.5e-2 from its
+/// f32 ones, reelm's 3.0e-2).
+std::vector<std::filesystem::path> goldens(Dtype dtype) {
   std::vector<std::filesystem::path> out;
   for (const auto& entry : std::filesystem::directory_iterator(REELM_TEST_GOLDENS)) {
-    if (entry.path().extension() == ".safetensors") out.push_back(entry.path());
+    if (entry.path().extension() != ".safetensors") continue;
+    const SafetensorsFile file = SafetensorsFile::open(entry.path());
+    const bool stored_in_f32 = file.metadata().at("model").ends_with("_f32");
+    if (dtype == Dtype::kF32 || !stored_in_f32) out.push_back(entry.path());
   }
   std::sort(out.begin(), out.end());
   return out;
@@ -56,11 +62,16 @@ class GoldenTest : public ::testing::TestWithParam<std::filesystem::path> {
   std::filesystem::path scratch_;
 };
 
-TEST_P(GoldenTest, F32) { verify(Dtype::kF32); }
-TEST_P(GoldenTest, Bf16) { verify(Dtype::kBF16); }
+class GoldenTestF32 : public GoldenTest {};
+class GoldenTestBf16 : public GoldenTest {};
+TEST_P(GoldenTestF32, Verifies) { verify(Dtype::kF32); }
+TEST_P(GoldenTestBf16, Verifies) { verify(Dtype::kBF16); }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenTest, ::testing::ValuesIn(goldens()),
-                         [](const auto& instance) { return instance.param.stem().string(); });
+std::string name_of(const ::testing::TestParamInfo<std::filesystem::path>& instance) {
+  return instance.param.stem().string();
+}
+INSTANTIATE_TEST_SUITE_P(All, GoldenTestF32, ::testing::ValuesIn(goldens(Dtype::kF32)), name_of);
+INSTANTIATE_TEST_SUITE_P(All, GoldenTestBf16, ::testing::ValuesIn(goldens(Dtype::kBF16)), name_of);
 
 }  // namespace
 }  // namespace reelm::pipeline
