@@ -95,7 +95,7 @@ MODELS = {
         config="between", names="old", template="chat_template.jinja",
     ),
     "head128_bf16": Model(
-        "one head of 128, padded vocabulary; flat config with new names; 2 heads of 24 in the tower",
+        "one head of 128, padded vocabulary; flat config, new names; 2 heads of 24 in the tower",
         seed=68, dtype="BF16", hidden=128, heads=1, kv_heads=1, layers=2, intermediate=144,
         mrope_section=[16, 24, 24], vocab=1088, embed=48, vision_heads=2, depth=3,
         config="flat", names="new", processors="pixels",
@@ -276,7 +276,7 @@ def tensors(m: Model) -> list[dict]:
         add(name + ".weight", [width], 0.15, bias=1)
         add(name + ".bias", [width], 0.15)
 
-    # With a tied head a token's own embedding speaks for saying it again: the layers must be louder.
+    # With a tied head a token's own embedding speaks for saying it again: louder layers.
     loud = 1.7 if m.tied else 1.0
     add(text + "embed_tokens.weight", [m.vocab, m.hidden], 0.4 if m.tied else 0.5)
     for i in range(m.layers):
