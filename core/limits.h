@@ -10,7 +10,7 @@ namespace reelm {
 struct Limits {
   std::int64_t frame_pixels = 16'777'216;            ///< width * height of a coded frame or image
   std::int64_t media_bytes = std::int64_t{8} << 30;  ///< bytes spooled from standard input
-  std::int64_t image_bytes = 256 << 20;        ///< size of a PNG, JPEG or WebP file
+  std::int64_t image_bytes = 256 << 20;              ///< size of a PNG, JPEG or WebP file
   std::int64_t frames_considered = 2'000'000;  ///< frames in a container (about 18 h at 30 fps)
   std::int64_t frames_kept = 4'096;            ///< frames sampled from one video
   std::int64_t probe_bytes = 32 << 20;         ///< bytes read to recognise a container

@@ -108,7 +108,7 @@ std::shared_ptr<const Kernel> compile(const Key& key, const dnnl::engine& engine
     if (name == nullptr || !std::string_view(name).starts_with("brg")) return nullptr;
     kernel->scratch = description.scratchpad_desc();
     kernel->matmul = dnnl::matmul(description);
-  } catch (const dnnl::error&) {  // unimplemented for this machine or shape
+  } catch (const dnnl::error&) {  // oneDNN has none for this machine or shape
     return nullptr;
   }
   return kernel;
