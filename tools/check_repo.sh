@@ -24,4 +24,5 @@ complain "Paths of somebody's machine:" \
 complain "Marks of unfinished or skipped work:" \
   "$(find_lines '\b(TOD[O]|FIXM[E]|XX[X])\b|not implemente[d]|unimplemente[d]|GTEST_SKI[P]' \
     '*.cc' '*.h' '*.py' '*.sh' '*.cmake' '*CMakeLists.txt')"
+complain "Placeholders that were never filled:" "$(find_lines '@@[A-Z]+@@' '*.md')"
 exit $failed
