@@ -56,7 +56,10 @@ case "$step" in
   pkgconfig_consumer)
     rm -rf "$work/pkgconfig"
     cp -r "$source_dir/examples/ask" "$work/pkgconfig"
-    PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name reelm.pc)") make -s -C "$work/pkgconfig" CXX="$compiler"
+    package=$(find "$prefix" -name reelm.pc)
+    PKG_CONFIG_PATH=$(dirname "$package") make -s -C "$work/pkgconfig" CXX="$compiler"
+    # pkg-config gives no rpath: a shared library outside the system's folders is the user's to find.
+    export LD_LIBRARY_PATH=${package%/pkgconfig/reelm.pc}
     expect_answer "$work/pkgconfig/ask" "$prefix/$model" "$prefix/$model/sample.mp4" "$(sample question)"
     ;;
   relocate)  # a prefix that was moved after the installation still finds its model
