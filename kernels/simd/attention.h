@@ -309,15 +309,36 @@ void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int6
 
 // ---- few rows ----------------------------------------------------------------------------------
 
+/// Rows to bring near while scores are computed: a few at a time, since a burst would fill the line
+/// buffers that loads need too.
+struct Ahead {
+  const char* rows = nullptr;
+  int64_t row_bytes = 0;
+};
+
 /// scores[R][N] = q[R][d] . k[N][d]; k rows lie k_row elements apart; d is a multiple of the width.
+/// Prefetches the same part of N rows of each `ahead`.
 template <class V, int R, int N, bool kBf16>
-inline void dot_keys(const float* q, int64_t d, const void* k, int64_t k_row, float* scores) {
+inline void dot_keys(const float* q, int64_t d, const void* k, int64_t k_row, float* scores,
+                     const Ahead& ahead, const Ahead& ahead_too) {
+  constexpr int64_t kElement = kBf16 ? 2 : 4;
   typename V::F sum[R][N];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int n = 0; n < N; ++n) sum[r][n] = V::zero();
   }
   for (int64_t i = 0; i < d; i += V::kWidth) {
+    if (i * kElement % 64 == 0) {
+      for (int n = 0; n < N; ++n) {
+        V::prefetch(ahead.rows + n * ahead.row_bytes + i * kElement);
+        if (ahead_too.rows != nullptr) {
+          V::prefetch(ahead_too.rows + n * ahead_too.row_bytes + i * kElement);
+        }
+      }
+    }
     typename V::F key[N];
+#pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       if constexpr (kBf16) {
         key[n] = V::load_bf16(static_cast<const uint16_t*>(k) + n * k_row + i);
@@ -325,76 +346,81 @@ inline void dot_keys(const float* q, int64_t d, const void* k, int64_t k_row, fl
         key[n] = V::load(static_cast<const float*>(k) + n * k_row + i);
       }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const auto x = V::load(q + r * d + i);
+#pragma GCC unroll 8
       for (int n = 0; n < N; ++n) sum[r][n] = V::fma(x, key[n], sum[r][n]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-    for (int n = 0; n < N; ++n) scores[r * kDecodeKeys + n] = V::reduce_add(sum[r][n]);
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) scores[r * kAttentionKeys + n] = V::reduce_add(sum[r][n]);
   }
 }
 
+/// All rows against N keys, three rows at a time. The first three fetch coming keys, the next ones
+/// the values of these keys.
 template <class V, int N, bool kBf16>
 inline void dot_rows(const float* q, int64_t rows, int64_t d, const void* k, int64_t k_row,
-                     float* scores) {
-  int64_t r = 0;
-  for (; r + 3 <= rows; r += 3) {
-    dot_keys<V, 3, N, kBf16>(q + r * d, d, k, k_row, scores + r * kDecodeKeys);
+                     float* scores, const Ahead& keys, const Ahead& values) {
+  const Ahead& first_too = rows > 3 ? Ahead{} : values;
+  for (int64_t r = 0; r < rows; r += 3) {
+    const float* qr = q + r * d;
+    float* to = scores + r * kAttentionKeys;
+    const Ahead& ahead = r == 0 ? keys : values;
+    const Ahead& too = r == 0 ? first_too : Ahead{};
+    if (rows - r >= 3) {
+      dot_keys<V, 3, N, kBf16>(qr, d, k, k_row, to, ahead, too);
+    } else if (rows - r == 2) {
+      dot_keys<V, 2, N, kBf16>(qr, d, k, k_row, to, ahead, too);
+    } else {
+      dot_keys<V, 1, N, kBf16>(qr, d, k, k_row, to, ahead, too);
+    }
   }
-  if (rows - r == 2) dot_keys<V, 2, N, kBf16>(q + r * d, d, k, k_row, scores + r * kDecodeKeys);
-  if (rows - r == 1) dot_keys<V, 1, N, kBf16>(q + r * d, d, k, k_row, scores + r * kDecodeKeys);
 }
 
+/// Scores of at most 64 keys. Heads lie side by side in a row of the cache, so a head's keys are
+/// short pieces far apart, which hardware prefetchers do not follow: keys are fetched 16 rows
+/// ahead, values while their keys are scored.
 template <class V, bool kBf16>
-inline void score_chunk(const AttentionArgs& a, int64_t kv_head, const float* q, int64_t rows,
-                        int64_t begin, int64_t n, float* scores) {
+inline void score_keys(const AttentionArgs& a, int64_t kv_head, const float* q, int64_t rows,
+                       int64_t begin, int64_t n, float* scores) {
   constexpr int64_t kElement = kBf16 ? 2 : 4;
   const char* k = static_cast<const char*>(a.k) + (kv_head * a.k_head + begin * a.k_row) * kElement;
   const char* v = static_cast<const char*>(a.v) + (kv_head * a.v_head + begin * a.v_row) * kElement;
-  const int64_t row_bytes = a.head_dim * kElement;
+  const int64_t k_bytes = a.k_row * kElement, v_bytes = a.v_row * kElement;
   int64_t j = 0;
   for (; j + 4 <= n; j += 4) {
-    // Heads lie side by side in a row of the cache, so a head's keys are short pieces far apart,
-    // which hardware prefetchers do not follow. The values of the chunk (at most 256 KB) wait in
-    // the second cache until the scores are done.
-    for (int64_t i = 0; i < 4; ++i) {
-      for (int64_t byte = 0; byte < row_bytes; byte += 64) {
-        V::prefetch(k + (j + 16 + i) * a.k_row * kElement + byte);
-        V::prefetch(v + (j + i) * a.v_row * kElement + byte);
-      }
-    }
-    dot_rows<V, 4, kBf16>(q, rows, a.head_dim, k + j * a.k_row * kElement, a.k_row, scores + j);
+    dot_rows<V, 4, kBf16>(q, rows, a.head_dim, k + j * k_bytes, a.k_row, scores + j,
+                          {k + (j + 16) * k_bytes, k_bytes}, {v + j * v_bytes, v_bytes});
   }
   for (; j < n; ++j) {
-    dot_rows<V, 1, kBf16>(q, rows, a.head_dim, k + j * a.k_row * kElement, a.k_row, scores + j);
+    dot_rows<V, 1, kBf16>(q, rows, a.head_dim, k + j * k_bytes, a.k_row, scores + j,
+                          {k + j * k_bytes, k_bytes}, {v + j * v_bytes, v_bytes});
   }
 }
 
-/// out[rows][d] = weights[rows][n] * values of keys [begin, begin + n), 64 keys at a time so that
-/// the strips of columns read them from the first cache.
+/// out[rows][d] += weights[rows][n] * values of keys [begin, begin + n), n at most 64.
 template <class V, StepKind kKind>
-inline void weigh_chunk(const AttentionArgs& a, int64_t kv_head, const float* weights, int64_t rows,
-                        int64_t begin, int64_t n, float* out) {
+inline void weigh_keys(const AttentionArgs& a, int64_t kv_head, const float* weights, int64_t rows,
+                       int64_t begin, int64_t n, float* out) {
   constexpr int64_t kElement = kKind == kStepBf16 ? 2 : 4;
   const int64_t ldb = a.v_row * kElement, d = a.head_dim;
   const char* v = static_cast<const char*>(a.v) + (kv_head * a.v_head + begin * a.v_row) * kElement;
-  for (int64_t j = 0; j < n; j += 64) {
-    const int64_t steps = n - j < 64 ? n - j : 64;
-    const char* vj = v + j * ldb;
-    for (int64_t r = 0; r < rows;) {
-      const float* w = weights + r * kDecodeKeys + j;
-      float* to = out + r * d;
-      if (rows - r >= 6) {
-        weigh_values<V, 6, kKind>(w, kDecodeKeys, vj, ldb, d, to, steps, j == 0);
-        r += 6;
-      } else if (rows - r >= 3) {
-        weigh_values<V, 3, kKind>(w, kDecodeKeys, vj, ldb, d, to, steps, j == 0);
-        r += 3;
-      } else {
-        weigh_values<V, 1, kKind>(w, kDecodeKeys, vj, ldb, d, to, steps, j == 0);
-        r += 1;
-      }
+  for (int64_t r = 0; r < rows;) {
+    const float* w = weights + r * kAttentionKeys;
+    float* to = out + r * d;
+    if (rows - r >= 6) {
+      weigh_values<V, 6, kKind>(w, kAttentionKeys, v, ldb, d, to, n, false);
+      r += 6;
+    } else if (rows - r >= 3) {
+      weigh_values<V, 3, kKind>(w, kAttentionKeys, v, ldb, d, to, n, false);
+      r += 3;
+    } else {
+      weigh_values<V, 1, kKind>(w, kAttentionKeys, v, ldb, d, to, n, false);
+      r += 1;
     }
   }
 }
@@ -402,30 +428,37 @@ inline void weigh_chunk(const AttentionArgs& a, int64_t kv_head, const float* we
 template <class V>
 void attention_chunk(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
                      float* partial, float* scratch) {
-  const int64_t d = a.head_dim, n = end - begin;
+  const int64_t d = a.head_dim;
   const int64_t rows = a.n_q * (a.heads / a.kv_heads);
   float* q = scratch;
   float* scores = q + kDecodeRows * padded_head_dim(d);
   float* top = partial + rows * d;
   float* total = top + rows;
   load_queries<V, kMathF32>(a, kv_head, 0, rows, d, q);
-  const bool bf16 = a.kv_type == kElementBf16;
-  if (bf16) {
-    score_chunk<V, true>(a, kv_head, q, rows, begin, n, scores);
-  } else {
-    score_chunk<V, false>(a, kv_head, q, rows, begin, n, scores);
-  }
+  for (int64_t i = 0; i < rows * d; i += V::kWidth) V::store(partial + i, V::zero());
   for (int64_t r = 0; r < rows; ++r) {
-    int64_t limit = visible_keys<V>(a, r) - begin;
-    limit = limit < 0 ? 0 : limit < n ? limit : n;
     top[r] = kMinusInf;
     total[r] = 0.0f;
-    soften_row<V, kMathF32>(scores + r * kDecodeKeys, limit, n, top + r, total + r, nullptr, 0);
   }
-  if (bf16) {
-    weigh_chunk<V, kStepBf16>(a, kv_head, scores, rows, begin, n, partial);
-  } else {
-    weigh_chunk<V, kStepF32>(a, kv_head, scores, rows, begin, n, partial);
+  const bool bf16 = a.kv_type == kElementBf16;
+  for (int64_t key0 = begin; key0 < end; key0 += kAttentionKeys) {
+    const int64_t n = end - key0 < kAttentionKeys ? end - key0 : kAttentionKeys;
+    if (bf16) {
+      score_keys<V, true>(a, kv_head, q, rows, key0, n, scores);
+    } else {
+      score_keys<V, false>(a, kv_head, q, rows, key0, n, scores);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      int64_t limit = visible_keys<V>(a, r) - key0;
+      limit = limit < 0 ? 0 : limit < n ? limit : n;
+      soften_row<V, kMathF32>(scores + r * kAttentionKeys, limit, n, top + r, total + r,
+                              partial + r * d, d);
+    }
+    if (bf16) {
+      weigh_keys<V, kStepBf16>(a, kv_head, scores, rows, key0, n, partial);
+    } else {
+      weigh_keys<V, kStepF32>(a, kv_head, scores, rows, key0, n, partial);
+    }
   }
 }
 

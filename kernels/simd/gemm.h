@@ -31,7 +31,9 @@ template <class V, int M, int C, StepKind kKind, bool kPrefetch>
 inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t ldb, float* c,
                   int64_t ldc, int64_t steps, bool init) {
   typename V::F sum[M][C];
+#pragma GCC unroll 8
   for (int r = 0; r < M; ++r) {
+#pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
       sum[r][j] = init ? V::zero() : V::load(c + r * ldc + j * V::kWidth);
     }
@@ -47,6 +49,7 @@ inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t l
     }
     if constexpr (kKind == kStepF32 || kKind == kStepBf16) {
       typename V::F w[C];
+#pragma GCC unroll 8
       for (int j = 0; j < C; ++j) {
         if constexpr (kKind == kStepF32) {
           w[j] = V::load(reinterpret_cast<const float*>(b) + j * V::kWidth);
@@ -54,36 +57,50 @@ inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t l
           w[j] = V::load_bf16(reinterpret_cast<const uint16_t*>(b) + j * V::kWidth);
         }
       }
+#pragma GCC unroll 8
       for (int r = 0; r < M; ++r) {
         const auto x = V::set1(*reinterpret_cast<const float*>(a + r * lda * 4));
+#pragma GCC unroll 8
         for (int j = 0; j < C; ++j) sum[r][j] = V::fma(x, w[j], sum[r][j]);
       }
     } else if constexpr (kKind == kStepWiden) {
-      for (int j = 0; j < C; ++j) {
-        const auto pair = V::load_pairs(reinterpret_cast<const uint32_t*>(b) + j * V::kWidth);
-        const auto first = V::pair_first(pair), second = V::pair_second(pair);
+      // First one half of the pairs for all rows, then the other: both at once need 17 registers.
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        typename V::F w[C];
+#pragma GCC unroll 8
+        for (int j = 0; j < C; ++j) {
+          const auto pair = V::load_pairs(reinterpret_cast<const uint32_t*>(b) + j * V::kWidth);
+          w[j] = half == 0 ? V::pair_first(pair) : V::pair_second(pair);
+        }
+#pragma GCC unroll 8
         for (int r = 0; r < M; ++r) {
-          const auto* x = reinterpret_cast<const float*>(a + r * lda * 4);
-          sum[r][j] = V::fma(V::set1(x[0]), first, sum[r][j]);
-          sum[r][j] = V::fma(V::set1(x[1]), second, sum[r][j]);
+          const auto x = V::set1(reinterpret_cast<const float*>(a + r * lda * 4)[half]);
+#pragma GCC unroll 8
+          for (int j = 0; j < C; ++j) sum[r][j] = V::fma(x, w[j], sum[r][j]);
         }
       }
     } else {
       typename V::I w[C];
+#pragma GCC unroll 8
       for (int j = 0; j < C; ++j) {
         w[j] = V::load_pairs(reinterpret_cast<const uint32_t*>(b) + j * V::kWidth);
       }
+#pragma GCC unroll 8
       for (int r = 0; r < M; ++r) {
         uint32_t pair;
         __builtin_memcpy(&pair, a + r * lda * 4, 4);
         const auto x = V::set1_pair(pair);
+#pragma GCC unroll 8
         for (int j = 0; j < C; ++j) sum[r][j] = V::dot_pairs(sum[r][j], x, w[j]);
       }
     }
     a += kStepBytesA;
     b += ldb;
   }
+#pragma GCC unroll 8
   for (int r = 0; r < M; ++r) {
+#pragma GCC unroll 8
     for (int j = 0; j < C; ++j) V::store(c + r * ldc + j * V::kWidth, sum[r][j]);
   }
 }

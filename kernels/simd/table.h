@@ -138,7 +138,7 @@ inline constexpr int64_t attention_partial_floats(int64_t rows, int64_t head_dim
   return (rows * (head_dim + 2) + 15) / 16 * 16;
 }
 inline constexpr int64_t attention_chunk_scratch_floats(int64_t head_dim) {
-  return kDecodeRows * (padded_head_dim(head_dim) + kDecodeKeys);
+  return kDecodeRows * (padded_head_dim(head_dim) + kAttentionKeys);
 }
 
 /// Each in its folder; only those the machine supports may be used.
