@@ -160,7 +160,7 @@ int run_ask(const AskArguments& a) {
   write_stdout(a.json ? answer_json(answer, engine.model()) : std::string("\n"));
   if (!a.quiet) {
     for (const pipeline::MediaReport& report : answer.media) {
-      for (const std::string& warning : report.warnings) warn(report.name + ": " + warning);
+      for (const std::string& warning : report.warnings) warn(warning);
     }
   }
   return 0;

@@ -48,7 +48,7 @@ int run_frames(const FramesArguments& a) {
   const std::vector<std::byte> png = sheet.png();
   write_file(a.output, png);
   if (!a.quiet) {
-    for (const std::string& warning : reader.warnings()) warn(media.info().name + ": " + warning);
+    for (const std::string& warning : reader.warnings()) warn(warning);
   }
   write_stdout(fmt::format("{}: {} frames of {}x{}, grid {}x{}x{}, {} vision tokens\n", a.output,
                            count, plan.resized.width, plan.resized.height, plan.grid_thw[0],

@@ -191,7 +191,11 @@ void fill_index(const Scan& scan, const AVStream& stream, const PacketTable& tab
   const double span = index.end_seconds - first;
   // The header's rate first, as decord (get_avg_fps) and PyAV (average_rate) tell the references;
   // torchcodec counts instead, and a last frame stored a millisecond short then costs two frames.
-  index.fps = header_fps > 0 ? header_fps : span > 0 ? n / span : 1.0;
+  // A header that is far off (FLV: its clock of 1000) says nothing about the video.
+  const double counted = span > 0 ? n / span : 0.0;
+  const bool plausible =
+      counted <= 0 || n < 3 || (header_fps < 1.5 * counted && counted < 1.5 * header_fps);
+  index.fps = header_fps > 0 && plausible ? header_fps : counted > 0 ? counted : 1.0;
 }
 
 /// Compares with what the header promised.
@@ -202,9 +206,12 @@ void note_losses(const Scan& scan, const AVStream& stream, const AVFormatContext
         fmt::format("{}: damaged in {} places; frames there are lost", name, scan.damaged_places));
   }
   double promised = 0;
-  if (stream.duration != AV_NOPTS_VALUE && stream.duration > 0) {
+  // 2^32 - 1 ticks is how fragmented files write that they do not know.
+  const bool known = stream.duration > 0 && stream.duration < std::int64_t{0xffffffff} - 1;
+  if (stream.duration != AV_NOPTS_VALUE && known) {
     promised = static_cast<double>(stream.duration) * av_q2d(stream.time_base);
-  } else if (context.duration != AV_NOPTS_VALUE && context.duration > 0 &&
+  } else if (stream.duration == AV_NOPTS_VALUE && context.duration != AV_NOPTS_VALUE &&
+             context.duration > 0 &&
              context.nb_streams == 1) {  // sound may well go on after the last picture
     promised = static_cast<double>(context.duration) / AV_TIME_BASE;
   }
