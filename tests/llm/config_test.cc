@@ -1,24 +1,17 @@
 #include "llm/qwen2_vl/config.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <fstream>
 
 #include "core/error.h"
+#include "tests/support/scratch_dir.h"
 
 namespace reelm::llm::qwen2_vl {
 namespace {
 
-class DecoderConfigTest : public ::testing::Test {
+class DecoderConfigTest : public testing::ScratchDirTest {
  protected:
-  void SetUp() override {
-    dir_ = std::filesystem::temp_directory_path() / ("reelm_llm_" + std::to_string(::getpid()));
-    std::filesystem::create_directories(dir_);
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
   DecoderConfig load(const std::string& text) {
-    std::ofstream(dir_ / "config.json") << text;
+    write("config.json", text);
     return load_decoder_config(dir_);
   }
   std::string error_of(const std::string& text) {
@@ -29,7 +22,6 @@ class DecoderConfigTest : public ::testing::Test {
     }
     return "";
   }
-  std::filesystem::path dir_;
 };
 
 // The sizes of Qwen2-VL-2B-Instruct.

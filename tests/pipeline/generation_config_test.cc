@@ -2,25 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "core/error.h"
+#include "tests/support/scratch_dir.h"
 
 namespace reelm::pipeline {
 namespace {
 
-class GenerationConfigTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    dir_ =
-        std::filesystem::temp_directory_path() / ("reelm_generation_" + std::to_string(::getpid()));
-    std::filesystem::create_directories(dir_);
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
-  void write(const char* name, const std::string& text) { std::ofstream(dir_ / name) << text; }
-  std::filesystem::path dir_;
-};
+using GenerationConfigTest = testing::ScratchDirTest;
 
 TEST_F(GenerationConfigTest, ReadsTheInstructModelsFile) {
   write("generation_config.json",

@@ -7,6 +7,7 @@
 #include "core/safetensors.h"
 #include "pipeline/verify.h"
 #include "tests/support/random_model.h"
+#include "tests/support/scratch_dir.h"
 
 namespace reelm::pipeline {
 namespace {
@@ -37,18 +38,12 @@ std::filesystem::path model_of(const std::filesystem::path& golden,
   return scratch / name;
 }
 
-class GoldenTest : public ::testing::TestWithParam<std::filesystem::path> {
+class GoldenTest : public testing::ScratchDirTest,
+                   public ::testing::WithParamInterface<std::filesystem::path> {
  protected:
-  void SetUp() override {
-    scratch_ =
-        std::filesystem::temp_directory_path() / ("reelm_goldens_" + std::to_string(::getpid()));
-    std::filesystem::create_directories(scratch_);
-  }
-  void TearDown() override { std::filesystem::remove_all(scratch_); }
-
   void verify(Dtype dtype) {
     VerifyOptions options;
-    options.model = model_of(GetParam(), scratch_);
+    options.model = model_of(GetParam(), dir_);
     options.dtype = dtype;
     const VerifyReport report = verify_golden(GetParam(), options);
     for (const VerifyRow& row : report.rows) {
@@ -59,7 +54,6 @@ class GoldenTest : public ::testing::TestWithParam<std::filesystem::path> {
     // The last row but one or two are the tokens; a report without them proves nothing.
     EXPECT_GE(report.rows.size(), 5u);
   }
-  std::filesystem::path scratch_;
 };
 
 class GoldenTestF32 : public GoldenTest {};
