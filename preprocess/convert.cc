@@ -9,38 +9,49 @@ namespace reelm::preprocess {
 
 TensorView<const std::uint8_t> RgbConverter::convert(const AVFrame& frame) {
   const std::int64_t width = frame.width, height = frame.height;
-  // swscale's SIMD writes whole groups of pixels: padded rows, as av_frame_get_buffer makes them,
-  // or the last columns would be left out.
-  const std::int64_t stride = (width * 3 + 63) / 64 * 64;
+  // swscale's SIMD writes whole groups of 8 to 32 pixels, and leaves the last columns of a row
+  // unset when they do not fit its stride (seen with 340 pixels in 1024 bytes).
+  const std::int64_t stride = ((width + 31) / 32 * 32 * 3 + 63) / 64 * 64;
   rgb_.reserve(static_cast<std::size_t>(stride * height + 64));
   scale(frame, stride);
   if (!orientation_.identity()) return turn(width, height, stride);
   return {rgb_.data(), {height, width, 3}, {stride, 3, 1}};
 }
 
-void RgbConverter::scale(const AVFrame& frame, std::int64_t stride) {
-  if (!scaler_ || width_ != frame.width || height_ != frame.height || format_ != frame.format ||
-      range_ != frame.color_range || matrix_ != frame.colorspace) {
-    const auto format = static_cast<AVPixelFormat>(frame.format);
-    scaler_.reset(sws_getContext(frame.width, frame.height, format, frame.width, frame.height,
-                                 AV_PIX_FMT_RGB24, SWS_BILINEAR, nullptr, nullptr, nullptr));
-    if (!scaler_) {
-      const char* pixel_format = av_get_pix_fmt_name(format);
-      throw_error(ErrorCode::kUnsupported, "{}: no conversion from pixel format {} to RGB", name_,
-                  pixel_format != nullptr ? pixel_format : "?");
-    }
-    width_ = frame.width;
-    height_ = frame.height;
-    format_ = frame.format;
-    range_ = frame.color_range;
-    matrix_ = frame.colorspace;
-    const int full = frame.color_range == AVCOL_RANGE_JPEG ? 1 : 0;
-    sws_setColorspaceDetails(scaler_.get(), sws_getCoefficients(frame.colorspace), full,
-                             sws_getCoefficients(frame.colorspace), 1, 0, 1 << 16, 1 << 16);
+void RgbConverter::make_scaler(const Input& input) {
+  const auto format = static_cast<AVPixelFormat>(input.format);
+  // PyAV's flags (VideoReformatter: SWS_BILINEAR).
+  scaler_.reset(sws_getContext(input.width, input.height, format, input.width, input.height,
+                               AV_PIX_FMT_RGB24, SWS_BILINEAR, nullptr, nullptr, nullptr));
+  if (!scaler_) {
+    const char* pixel_format = av_get_pix_fmt_name(format);
+    throw_error(ErrorCode::kUnsupported, "{}: no conversion from pixel format {} to RGB", name_,
+                pixel_format != nullptr ? pixel_format : "?");
   }
+  // PyAV passes the frame's own matrix and range on; an unspecified matrix is BT.601 whatever the
+  // size, an unspecified range limited. Transfer and primaries are not converted (HDR stays as
+  // coded).
+  const int* matrix = sws_getCoefficients(input.matrix);
+  const int full = input.range == AVCOL_RANGE_JPEG ? 1 : 0;
+  sws_setColorspaceDetails(scaler_.get(), matrix, full, matrix, 1, 0, 1 << 16, 1 << 16);
+  input_ = input;
+}
+
+void RgbConverter::scale(const AVFrame& frame, std::int64_t stride) {
+  const std::uint8_t* from[4] = {frame.data[0], frame.data[1], frame.data[2], frame.data[3]};
+  int from_strides[4] = {frame.linesize[0], frame.linesize[1], frame.linesize[2],
+                         frame.linesize[3]};
+  Input input{frame.width, frame.height, frame.format, frame.color_range, frame.colorspace};
+  if (ChromaRaiser::applies(frame)) {
+    raiser_.raise(frame, from, from_strides);
+    input.format = AV_PIX_FMT_YUV422P16LE;
+    // What the "full range" 8-bit formats say by their name.
+    if (frame.format == AV_PIX_FMT_YUVJ420P) input.range = AVCOL_RANGE_JPEG;
+  }
+  if (!scaler_ || input != input_) make_scaler(input);
   std::uint8_t* to[4] = {rgb_.data(), nullptr, nullptr, nullptr};
   const int strides[4] = {static_cast<int>(stride), 0, 0, 0};
-  sws_scale(scaler_.get(), frame.data, frame.linesize, 0, frame.height, to, strides);
+  sws_scale(scaler_.get(), from, from_strides, 0, frame.height, to, strides);
 }
 
 TensorView<const std::uint8_t> RgbConverter::turn(std::int64_t width, std::int64_t height,

@@ -6,6 +6,7 @@
 
 #include "core/aligned_buffer.h"
 #include "core/tensor_view.h"
+#include "preprocess/chroma.h"
 #include "preprocess/demuxer.h"
 #include "preprocess/ffmpeg.h"
 
@@ -23,14 +24,20 @@ class RgbConverter {
   TensorView<const std::uint8_t> convert(const AVFrame& frame);
 
  private:
+  /// What a scaler is made for.
+  struct Input {
+    int width = 0, height = 0, format = -1, range = -1, matrix = -1;
+    friend bool operator==(const Input&, const Input&) = default;
+  };
+  void make_scaler(const Input& input);
   void scale(const AVFrame& frame, std::int64_t stride);
   TensorView<const std::uint8_t> turn(std::int64_t width, std::int64_t height, std::int64_t stride);
 
   Orientation orientation_;
   std::string name_;
   ScalerPtr scaler_;
-  // What scaler_ was made for.
-  int width_ = 0, height_ = 0, format_ = -1, range_ = -1, matrix_ = -1;
+  Input input_;
+  ChromaRaiser raiser_;
   AlignedBuffer<std::uint8_t> rgb_;
   AlignedBuffer<std::uint8_t> turned_;
 };
