@@ -382,6 +382,36 @@ Checkpoint Checkpoint::open(const std::filesystem::path& model_dir, const Limits
   return out;
 }
 
+Checkpoint Checkpoint::from_tensors(std::vector<StoredTensor> tensors,
+                                    std::shared_ptr<const void> owner, const std::string& name) {
+  Checkpoint out;
+  out.model_dir_ = name;
+  out.owner_ = std::move(owner);
+  out.tensors_ = std::move(tensors);
+  for (const StoredTensor& tensor : out.tensors_) {
+    std::size_t expected = dtype_size(tensor.dtype);
+    bool fits = true;
+    for (const std::int64_t size : tensor.shape) {
+      fits = fits && size >= 0 &&
+             !__builtin_mul_overflow(expected, static_cast<std::size_t>(size), &expected);
+    }
+    if (!fits || expected != tensor.bytes.size()) {
+      throw_error(ErrorCode::kInvalidArgument, "{}: tensor '{}' is {} {}, but has {} bytes", name,
+                  tensor.name, reelm::dtype_name(tensor.dtype), shape_string(tensor.shape),
+                  tensor.bytes.size());
+    }
+    // No file has an index as high as this, so that messages name the checkpoint instead.
+    constexpr std::size_t kNoFile = static_cast<std::size_t>(-1);
+    if (tensor.name.empty() || !out.file_index_.emplace(tensor.name, kNoFile).second) {
+      throw_error(ErrorCode::kInvalidArgument, "{}: the tensor name '{}' is {}", name, tensor.name,
+                  tensor.name.empty() ? "empty" : "there twice");
+    }
+    out.total_bytes_ += static_cast<std::int64_t>(tensor.bytes.size());
+  }
+  sort_by_name(out.tensors_);
+  return out;
+}
+
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> out;
   for (const auto& [name, file] : file_index_) out.push_back(name);
@@ -399,7 +429,9 @@ const StoredTensor& Checkpoint::get(std::string_view name,
 
 std::string Checkpoint::file_of(std::string_view name) const {
   const auto it = file_index_.find(name);
-  return it == file_index_.end() ? model_dir_.string() : files_[it->second].path().string();
+  return it == file_index_.end() || it->second >= files_.size()
+             ? model_dir_.string()
+             : files_[it->second].path().string();
 }
 
 }  // namespace reelm

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -79,7 +80,8 @@ class SafetensorsFile {
 };
 
 /// The weights of a model directory in the Hugging Face layout: `model.safetensors`, or the shards
-/// named by `model.safetensors.index.json`. Movable; all mappings live as long as the object.
+/// named by `model.safetensors.index.json`; or tensors in memory. Movable; all mappings live as
+/// long as the object.
 class Checkpoint {
  public:
   /// Opens every shard; of a sharded checkpoint, the tensors are those of the index's weight_map,
@@ -88,6 +90,12 @@ class Checkpoint {
   /// pytorch_model*.bin or *.gguf (saying how to convert), kFormat for a shard name that leaves the
   /// directory.
   static Checkpoint open(const std::filesystem::path& model_dir, const Limits& limits = {});
+
+  /// A checkpoint of tensors that lie in memory (made up, or converted): `owner` keeps their bytes
+  /// alive, `name` stands for the file in messages. Throws Error{kInvalidArgument} when a name is
+  /// empty or there twice, or bytes do not match shape and dtype.
+  static Checkpoint from_tensors(std::vector<StoredTensor> tensors,
+                                 std::shared_ptr<const void> owner, const std::string& name);
 
   /// All tensors reelm can read, sorted by name.
   const std::vector<StoredTensor>& tensors() const noexcept { return tensors_; }
@@ -119,6 +127,7 @@ class Checkpoint {
   std::vector<StoredTensor> tensors_;
   std::vector<OtherTensor> others_;
   std::map<std::string, std::size_t, std::less<>> file_index_;  // tensor name -> index in files_
+  std::shared_ptr<const void> owner_;                           // of tensors that are in no file
   std::int64_t total_bytes_ = 0;
 };
 

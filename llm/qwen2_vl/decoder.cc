@@ -210,8 +210,11 @@ void Qwen2VlDecoder::step(TokenId token, std::int64_t position, KvCache& cache,
   check_id(token);
   check_output(1, cache, logits);
   size_workspace(1);
-  // A placeholder that the model itself chose is a token like any other, as in the reference.
-  embed_token(token, x_.row(0));
+  {
+    TraceSpan span("merge");
+    // A placeholder that the model itself chose is a token like any other, as in the reference.
+    embed_token(token, x_.row(0));
+  }
   forward({positions.data(), {3, 1}}, cache, logits, nullptr);
 }
 
@@ -271,8 +274,19 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCach
                              TensorView<float> logits, const CancelToken* cancel) {
   const std::int64_t n = x_.size(0);
   const auto eps = static_cast<float>(config_.rms_norm_eps);
-  mrope_table(position_ids, inv_freq_, config_.mrope_section, cos_, sin_);
-  kernels::rms_norm(x_, weights_.layers[0].input_layernorm.data(), eps, normed_);
+  {
+    TraceSpan span("llm.rotary");
+    mrope_table(position_ids, inv_freq_, config_.mrope_section, cos_, sin_);
+  }
+  const auto add_norm = [&](TensorView<float> x, TensorView<float> delta, const float* weight,
+                            TensorView<float> out) {
+    TraceSpan span("llm.norm");
+    kernels::add_rms_norm(x, delta, weight, eps, out);
+  };
+  {
+    TraceSpan span("llm.norm");
+    kernels::rms_norm(x_, weights_.layers[0].input_layernorm.data(), eps, normed_);
+  }
   for (std::size_t l = 0; l < weights_.layers.size(); ++l) {
     if (cancel != nullptr) cancel->check();
     const LayerWeights& layer = weights_.layers[l];
@@ -291,12 +305,11 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCach
       TraceSpan span("llm.o_proj");
       layer.o_proj.forward(rows_of(attention_), rows_of(delta_));
     }
-    kernels::add_rms_norm(rows_of(x_), rows_of(delta_), layer.post_attention_layernorm.data(), eps,
-                          rows_of(normed_));
+    add_norm(rows_of(x_), rows_of(delta_), layer.post_attention_layernorm.data(), rows_of(normed_));
     feed_forward(layer, first_row);
     const float* next_norm =
         last_layer ? weights_.norm.data() : weights_.layers[l + 1].input_layernorm.data();
-    kernels::add_rms_norm(rows_of(x_), rows_of(delta_), next_norm, eps, rows_of(normed_));
+    add_norm(rows_of(x_), rows_of(delta_), next_norm, rows_of(normed_));
   }
   cache.advance(n);
   if (logits.empty()) return;

@@ -262,6 +262,48 @@ TEST_F(Safetensors, OtherKindsOfWeights) {
   EXPECT_NE(checkpoint_error(), "");
 }
 
+TEST_F(Safetensors, CheckpointOfTensorsInMemory) {
+  const auto owner = std::make_shared<std::vector<std::byte>>(16, std::byte{1});
+  const std::span<const std::byte> bytes(*owner);
+  const std::weak_ptr<const void> alive = owner;
+  const auto make = [&](std::vector<StoredTensor> tensors) {
+    return Checkpoint::from_tensors(std::move(tensors), owner, "memory:x");
+  };
+  Checkpoint checkpoint = make({{"b", DType::kBF16, {2, 4}, bytes},
+                                {"a", DType::kF32, {}, bytes.first(4)},
+                                {"none", DType::kF32, {3, 0}, {}}});
+  EXPECT_THAT(checkpoint.names(), ElementsAre("a", "b", "none"));
+  EXPECT_EQ(checkpoint.tensors()[0].name, "a");
+  EXPECT_EQ(checkpoint.get("b", {2, 4}).bytes.data(), bytes.data());
+  EXPECT_EQ(checkpoint.total_bytes(), 20);
+  EXPECT_EQ(checkpoint.file_of("b"), "memory:x");
+  EXPECT_TRUE(checkpoint.files().empty());
+  EXPECT_EQ(checkpoint.find("c"), nullptr);
+  EXPECT_THAT(error_of([&] { checkpoint.get("b", {8}); }),
+              AllOf(HasSubstr("memory:x"), HasSubstr("[2, 4]")));
+  const Checkpoint moved = std::move(checkpoint);
+  EXPECT_EQ(moved.get("a", {}).bytes.size(), 4u);
+  EXPECT_GE(alive.use_count(), 2);
+
+  EXPECT_THAT(error_of([&] {
+                make({{"a", DType::kF32, {3}, bytes}});
+              }),
+              AllOf(StartsWith("invalid argument"), HasSubstr("'a'"), HasSubstr("16 bytes")));
+  EXPECT_THAT(error_of([&] {
+                make({{"a", DType::kF32, {-4}, bytes}});
+              }),
+              StartsWith("invalid argument"));
+  EXPECT_THAT(error_of([&] {
+                make({{"a", DType::kF32, {std::int64_t{1} << 62, 1 << 4}, {}}});
+              }),
+              StartsWith("invalid argument"));
+  EXPECT_THAT(error_of([&] { make({{"", DType::kF32, {4}, bytes}}); }), HasSubstr("empty"));
+  EXPECT_THAT(error_of([&] {
+                make({{"a", DType::kF32, {4}, bytes}, {"a", DType::kF32, {4}, bytes}});
+              }),
+              HasSubstr("twice"));
+}
+
 TEST_F(Safetensors, WriterRoundTrip) {
   std::vector<std::byte> bytes(64);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i);

@@ -149,7 +149,6 @@ void Encoder::attention_block(const BlockWeights& block, std::span<const std::in
 }
 
 void Encoder::mlp_block(const BlockWeights& block) {
-  TraceSpan span("vit.mlp");
   const std::int64_t n = x_.size(0);
   const std::int64_t d = config_.embed_dim;
   for (std::int64_t first = 0; first < n; first += kMlpRows) {
@@ -157,8 +156,12 @@ void Encoder::mlp_block(const BlockWeights& block) {
     const TensorView<float> x(x_.row(first), {rows, d});
     const TensorView<float> normed(normed_.row(first), {rows, d});
     const TensorView<float> hidden(mlp_storage_.data(), {rows, config_.intermediate_size});
-    kernels::layer_norm(x, block.norm2.weight.data(), block.norm2.bias.data(), kLayerNormEps,
-                        normed);
+    {
+      TraceSpan span("vit.norm");
+      kernels::layer_norm(x, block.norm2.weight.data(), block.norm2.bias.data(), kLayerNormEps,
+                          normed);
+    }
+    TraceSpan span("vit.mlp");
     block.fc1.forward(normed, hidden, kernels::Activation::kQuickGelu);
     block.fc2.forward(hidden, x, kernels::Activation::kNone, /*accumulate=*/true);
   }
