@@ -1,0 +1,320 @@
+#include "pipeline/synthetic.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "core/aligned_buffer.h"
+#include "core/parallel.h"
+#include "core/throw.h"
+#include "llm/qwen2_vl/decoder.h"
+#include "vision/qwen2_vl/encoder.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+constexpr std::string_view kPrefix = "synthetic:";
+
+// Ids of the special tokens in Qwen2-VL's vocabulary; a small one has them at its end.
+constexpr llm::TokenId kQwenImStart = 151644;
+constexpr std::array<std::string_view, 13> kSpecials = {
+    "<|im_start|>",     "<|im_end|>",     "<|object_ref_start|>", "<|object_ref_end|>",
+    "<|box_start|>",    "<|box_end|>",    "<|quad_start|>",       "<|quad_end|>",
+    "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",       "<|image_pad|>",
+    "<|video_pad|>"};
+constexpr llm::TokenId kImagePad = 11;  // places in kSpecials
+constexpr llm::TokenId kVideoPad = 12;
+
+/// One token a byte, and the special tokens; any other id of the vocabulary shows as a letter.
+class ByteTokenizer final : public llm::Tokenizer {
+ public:
+  ByteTokenizer(std::int64_t vocab_size, llm::TokenId first_special)
+      : vocab_size_(vocab_size), first_special_(first_special) {}
+
+  std::vector<llm::TokenId> encode(std::string_view text) const override {
+    std::vector<llm::TokenId> out;
+    for (const char c : text) out.push_back(static_cast<unsigned char>(c));
+    return out;
+  }
+  std::vector<llm::TokenId> encode_with_specials(std::string_view text) const override {
+    return encode(text);
+  }
+  std::optional<llm::TokenId> special_id(std::string_view content) const override {
+    const auto* const it = std::find(kSpecials.begin(), kSpecials.end(), content);
+    if (it == kSpecials.end()) return std::nullopt;
+    return first_special_ + static_cast<llm::TokenId>(it - kSpecials.begin());
+  }
+  bool is_special(llm::TokenId id) const override {
+    return id >= first_special_ && id < first_special_ + std::ssize(kSpecials);
+  }
+  std::string token_bytes(llm::TokenId id) const override {
+    if (!has_token(id)) {
+      throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
+                  vocab_size_);
+    }
+    if (is_special(id)) {
+      return std::string(kSpecials[static_cast<std::size_t>(id - first_special_)]);
+    }
+    return std::string(1, static_cast<char>(id < 256 ? id : 'a' + id % 26));
+  }
+  std::string decode(std::span<const llm::TokenId> ids, bool skip) const override {
+    std::string out;
+    for (const llm::TokenId id : ids) {
+      if (has_token(id) && !(skip && is_special(id))) out += token_bytes(id);
+    }
+    return out;
+  }
+  std::int64_t vocab_size() const override { return vocab_size_; }
+
+ private:
+  std::int64_t vocab_size_;
+  llm::TokenId first_special_;
+};
+
+llm::TokenId first_special(const llm::qwen2_vl::DecoderConfig& decoder) {
+  return decoder.vision_tokens.image - kImagePad;
+}
+
+/// What 2B, 7B and tiny share, and what follows from it.
+SyntheticSizes complete(SyntheticSizes sizes) {
+  auto& decoder = sizes.decoder;
+  decoder.head_dim = decoder.hidden_size / decoder.num_attention_heads;
+  decoder.max_position_embeddings = 32768;
+  const std::int64_t half = decoder.head_dim / 2;
+  decoder.mrope_section = {half / 4, half * 3 / 8, half * 3 / 8};  // 16, 24, 24 of 64
+  const std::int64_t start =
+      std::min<std::int64_t>(kQwenImStart, decoder.vocab_size - std::ssize(kSpecials));
+  decoder.vision_tokens.image = static_cast<llm::TokenId>(start) + kImagePad;
+  decoder.vision_tokens.video = static_cast<llm::TokenId>(start) + kVideoPad;
+  sizes.vision.hidden_size = decoder.hidden_size;
+  return sizes;
+}
+
+SyntheticSizes sizes_2b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 1536;
+  sizes.decoder.intermediate_size = 8960;
+  sizes.decoder.num_hidden_layers = 28;
+  sizes.decoder.num_attention_heads = 12;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 151936;
+  sizes.decoder.tie_word_embeddings = true;
+  return complete(sizes);
+}
+
+SyntheticSizes sizes_7b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 3584;
+  sizes.decoder.intermediate_size = 18944;
+  sizes.decoder.num_hidden_layers = 28;
+  sizes.decoder.num_attention_heads = 28;
+  sizes.decoder.num_key_value_heads = 4;
+  sizes.decoder.vocab_size = 152064;
+  return complete(sizes);
+}
+
+SyntheticSizes sizes_tiny() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 64;
+  sizes.decoder.intermediate_size = 128;
+  sizes.decoder.num_hidden_layers = 2;
+  sizes.decoder.num_attention_heads = 4;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 300;
+  sizes.decoder.tie_word_embeddings = true;
+  sizes.vision.depth = 2;
+  sizes.vision.embed_dim = 32;
+  sizes.vision.num_heads = 2;
+  sizes.vision.intermediate_size = 128;
+  return complete(sizes);
+}
+
+struct Named {
+  const char* name;
+  SyntheticSizes (*sizes)();
+};
+constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
+                            {"synthetic:qwen2-vl-7b", sizes_7b},
+                            {"synthetic:tiny", sizes_tiny}};
+
+/// A tensor to be made: ones for the weights of norms, else random.
+struct Wanted {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  bool ones = false;
+
+  std::int64_t numel() const {
+    std::int64_t n = 1;
+    for (const std::int64_t size : shape) n *= size;
+    return n;
+  }
+};
+
+void want_linear(std::vector<Wanted>& out, const std::string& prefix, std::int64_t rows,
+                 std::int64_t cols, bool bias) {
+  out.push_back({prefix + ".weight", {rows, cols}});
+  if (bias) out.push_back({prefix + ".bias", {rows}});
+}
+
+void want_layer_norm(std::vector<Wanted>& out, const std::string& prefix, std::int64_t size) {
+  out.push_back({prefix + ".weight", {size}, true});
+  out.push_back({prefix + ".bias", {size}});
+}
+
+void want_vision(std::vector<Wanted>& out, const vision::qwen2_vl::VisionConfig& c) {
+  const std::string visual = "visual.";
+  out.push_back({visual + "patch_embed.proj.weight",
+                 {c.embed_dim, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size}});
+  for (std::int64_t i = 0; i < c.depth; ++i) {
+    const std::string block = visual + "blocks." + std::to_string(i) + ".";
+    want_layer_norm(out, block + "norm1", c.embed_dim);
+    want_layer_norm(out, block + "norm2", c.embed_dim);
+    want_linear(out, block + "attn.qkv", 3 * c.embed_dim, c.embed_dim, true);
+    want_linear(out, block + "attn.proj", c.embed_dim, c.embed_dim, true);
+    want_linear(out, block + "mlp.fc1", c.intermediate_size, c.embed_dim, true);
+    want_linear(out, block + "mlp.fc2", c.embed_dim, c.intermediate_size, true);
+  }
+  const std::int64_t merged = c.embed_dim * c.spatial_merge_size * c.spatial_merge_size;
+  want_layer_norm(out, visual + "merger.ln_q", c.embed_dim);
+  want_linear(out, visual + "merger.mlp.0", merged, merged, true);
+  want_linear(out, visual + "merger.mlp.2", c.hidden_size, merged, true);
+}
+
+void want_decoder(std::vector<Wanted>& out, const llm::qwen2_vl::DecoderConfig& c) {
+  const std::int64_t q = c.num_attention_heads * c.head_dim;
+  const std::int64_t kv = c.num_key_value_heads * c.head_dim;
+  out.push_back({"model.embed_tokens.weight", {c.vocab_size, c.hidden_size}});
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    out.push_back({layer + "input_layernorm.weight", {c.hidden_size}, true});
+    out.push_back({layer + "post_attention_layernorm.weight", {c.hidden_size}, true});
+    want_linear(out, layer + "self_attn.q_proj", q, c.hidden_size, true);
+    want_linear(out, layer + "self_attn.k_proj", kv, c.hidden_size, true);
+    want_linear(out, layer + "self_attn.v_proj", kv, c.hidden_size, true);
+    want_linear(out, layer + "self_attn.o_proj", c.hidden_size, q, false);
+    want_linear(out, layer + "mlp.gate_proj", c.intermediate_size, c.hidden_size, false);
+    want_linear(out, layer + "mlp.up_proj", c.intermediate_size, c.hidden_size, false);
+    want_linear(out, layer + "mlp.down_proj", c.hidden_size, c.intermediate_size, false);
+  }
+  out.push_back({"model.norm.weight", {c.hidden_size}, true});
+  if (!c.tie_word_embeddings) want_linear(out, "lm_head", c.vocab_size, c.hidden_size, false);
+}
+
+std::uint64_t mix(std::uint64_t x) {  // SplitMix64
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+/// bf16 values of both signs with exponents of 2^-8 to 2^-5: the size of trained weights (0.02 in
+/// the mean), none so small that arithmetic on it would be slow. Four of them from one number.
+void fill_random(bf16_t* out, std::int64_t n, std::uint64_t seed) {
+  parallel_for((n + 3) / 4, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::uint64_t random = mix(seed + static_cast<std::uint64_t>(i));
+      for (std::int64_t j = i * 4; j < std::min(n, i * 4 + 4); ++j) {
+        const auto bits = static_cast<std::uint16_t>(random >> (16 * (j & 3)));
+        // Sign and 7 bits of mantissa as they come, the exponent 119 plus two of the others.
+        const auto exponent = static_cast<std::uint16_t>(119 + (bits >> 7 & 3));
+        out[j].bits = static_cast<std::uint16_t>((bits & 0x807f) | exponent << 7);
+      }
+    }
+  });
+}
+
+constexpr std::uint16_t kOne = 0x3f80;  // 1 in bf16
+
+/// Windows of one block: [0, largest) random, behind it the ones.
+std::shared_ptr<const Checkpoint> make_checkpoint(const std::vector<Wanted>& wanted,
+                                                  std::string_view name, std::uint64_t seed) {
+  std::int64_t largest = 0, ones = 0;
+  for (const Wanted& w : wanted) {
+    std::int64_t& room = w.ones ? ones : largest;
+    room = std::max(room, w.numel());
+  }
+  const auto block =
+      std::make_shared<AlignedBuffer<bf16_t>>(static_cast<std::size_t>(largest + ones));
+  fill_random(block->data(), largest, mix(seed));
+  std::fill_n(block->data() + largest, ones, bf16_t{kOne});
+  std::vector<StoredTensor> tensors;
+  std::uint64_t place = seed;
+  for (const Wanted& w : wanted) {
+    const std::int64_t n = w.numel();
+    place = mix(place);
+    const auto free = static_cast<std::uint64_t>(largest - n) + 1;
+    const std::int64_t first = w.ones ? largest : static_cast<std::int64_t>(place % free);
+    tensors.push_back(
+        {w.name, DType::kBF16, w.shape,
+         std::as_bytes(std::span(block->data() + first, static_cast<std::size_t>(n)))});
+  }
+  return std::make_shared<const Checkpoint>(
+      Checkpoint::from_tensors(std::move(tensors), block, std::string(name)));
+}
+
+void check_memory(const std::vector<Wanted>& wanted, std::string_view name, Dtype dtype,
+                  const llm::qwen2_vl::DecoderConfig& decoder) {
+  std::int64_t elements = 0, largest = 0;
+  for (const Wanted& w : wanted) {
+    elements += w.numel();
+    largest = std::max(largest, w.numel());
+  }
+  // Embeddings are packed only where they serve as the head too.
+  if (!decoder.tie_word_embeddings) elements -= decoder.vocab_size * decoder.hidden_size;
+  const std::int64_t packed = elements * (dtype == Dtype::kF32 ? 4 : 2);
+  const std::int64_t needed = packed + largest * 2;
+  const std::int64_t available = available_memory_bytes();
+  if (available > 0 && needed > available) {
+    throw_error(ErrorCode::kOutOfMemory,
+                "{}: takes {} MB ({} MB of weights as {}, {} MB of embeddings), {} MB of memory "
+                "are available",
+                name, needed >> 20, packed >> 20, dtype_name(dtype), largest * 2 >> 20,
+                available >> 20);
+  }
+}
+
+}  // namespace
+
+bool is_synthetic(std::string_view name) noexcept { return name.starts_with(kPrefix); }
+
+std::vector<std::string> synthetic_names() {
+  std::vector<std::string> out;
+  for (const Named& named : kNamed) out.emplace_back(named.name);
+  return out;
+}
+
+SyntheticSizes synthetic_sizes(std::string_view name) {
+  for (const Named& named : kNamed) {
+    if (name == named.name) return named.sizes();
+  }
+  throw_error(ErrorCode::kInvalidArgument, "model is '{}', expected one of {}", name,
+              fmt::join(synthetic_names(), ", "));
+}
+
+Model make_synthetic_model(std::string_view name, Dtype dtype, std::uint64_t seed) {
+  const SyntheticSizes sizes = synthetic_sizes(name);
+  Model model;
+  model.directory = name;
+  model.model_type = "qwen2_vl";
+  model.dtype = dtype == Dtype::kAuto ? Dtype::kBF16 : dtype;
+  std::vector<Wanted> wanted;
+  want_vision(wanted, sizes.vision);
+  want_decoder(wanted, sizes.decoder);
+  check_memory(wanted, name, model.dtype, sizes.decoder);
+  model.checkpoint = make_checkpoint(wanted, name, seed);
+  const auto type =
+      model.dtype == Dtype::kF32 ? kernels::ComputeType::kF32 : kernels::ComputeType::kBF16;
+  model.vision = vision::qwen2_vl::make_encoder(sizes.vision, *model.checkpoint, type);
+  model.decoder = llm::qwen2_vl::make_decoder(sizes.decoder, model.checkpoint, type);
+  model.tokenizer =
+      std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size, first_special(sizes.decoder));
+  model.tokens.im_start = *model.tokenizer->special_id("<|im_start|>");
+  model.tokens.im_end = *model.tokenizer->special_id("<|im_end|>");
+  model.tokens.vision_start = *model.tokenizer->special_id("<|vision_start|>");
+  model.tokens.vision_end = *model.tokenizer->special_id("<|vision_end|>");
+  model.tokens.placeholders = sizes.decoder.vision_tokens;
+  return model;
+}
+
+}  // namespace reelm::pipeline
