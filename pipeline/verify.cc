@@ -138,7 +138,7 @@ VerifyRow compare_decoded(const Golden& golden, const Request& request, const An
     preprocess::Media media(*source, limits);
     std::vector<std::int64_t> indices = plan.frame_indices;
     if (plan.is_image) indices.resize(1);
-    preprocess::FrameReader reader(media, indices, limits);
+    preprocess::FrameReader reader(media, indices, limits, nullptr, {.reference = plan.reference});
     preprocess::RgbFrame frame;
     for (std::size_t i = 0; reader.next(frame); ++i, ++total) {
       const std::int64_t row_bytes = frame.pixels.size(1) * frame.pixels.size(2);

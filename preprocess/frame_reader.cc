@@ -139,7 +139,7 @@ bool FrameReader::next(RgbFrame& frame) {
 void FrameReader::Impl::decode_image(std::int64_t) {
   const Timer timer(times.decode);
   const Media::Impl& m = media->impl();
-  image = reelm::preprocess::decode_image(m.image, m.source.name(), limits);
+  image = reelm::preprocess::decode_image(m.image, m.source.name(), limits, options.reference);
   current.pixels = {image.pixels.data(), {image.size.height, image.size.width, 3}};
   current.pts = 0;
 }

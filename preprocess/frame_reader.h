@@ -11,6 +11,7 @@
 #include "../core/limits.h"
 #include "../core/tensor_view.h"
 #include "media.h"
+#include "sampling.h"
 
 namespace reelm::preprocess {
 
@@ -42,6 +43,7 @@ class FrameReader {
   struct Options {
     bool allow_seek = true;  ///< false: decode everything from the start; for tests
     int threads = 0;         ///< decoder threads; 0: core/parallel.h's num_threads()
+    Reference reference = Reference::kQwenVlUtils;  ///< whose way with alpha and EXIF; images only
   };
 
   /// `media` outlives the reader and is used by one reader at a time.

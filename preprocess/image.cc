@@ -1,10 +1,12 @@
 #include "preprocess/image.h"
 
 #include <cstring>
+#include <utility>
 
 #include "core/checked.h"
 #include "core/throw.h"
 #include "preprocess/image_codecs.h"
+#include "preprocess/image_exif.h"
 
 namespace reelm::preprocess {
 namespace {
@@ -63,8 +65,11 @@ ImageHeader read_image_header(std::span<const std::byte> bytes, const std::strin
 }
 
 RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
-                      const Limits& limits) {
-  const ImageHeader header = read_image_header(bytes, name, limits);
+                      const Limits& limits, Reference reference) {
+  ImageHeader header = read_image_header(bytes, name, limits);
+  const bool hf = reference == Reference::kHf;
+  // The decoders composite what says "RGBA"; transformers' convert("RGB") forgets alpha.
+  if (hf && header.mode == "RGBA") header.mode = "RGB";
   RgbImage image;
   image.size = header.size;
   image.pixels = AlignedBuffer<std::uint8_t>(
@@ -80,7 +85,12 @@ RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
       decode_webp(bytes, name, header, image.pixels.data());
       break;
   }
-  return image;
+  return hf ? exif_transpose(std::move(image), exif_orientation(bytes)) : std::move(image);
+}
+
+Size decoded_size(std::span<const std::byte> bytes, Size stored, Reference reference) noexcept {
+  if (reference != Reference::kHf || !exif_swaps_sides(exif_orientation(bytes))) return stored;
+  return {stored.width, stored.height};
 }
 
 }  // namespace reelm::preprocess

@@ -40,11 +40,15 @@ struct RgbImage {
   AlignedBuffer<std::uint8_t> pixels;
 };
 
-/// Decodes a whole image. RGBA (also in WebP) is composited on white, as to_rgb does; everything
-/// else is converted as PIL.Image.convert("RGB"). EXIF orientation is not applied: the references
-/// do not. The first frame of an animated WebP. Size is checked before anything is allocated.
-/// Throws as read_image_header, and kFormat for a truncated image.
+/// Decodes a whole image. kQwenVlUtils: RGBA (also in WebP) is composited on white, as to_rgb does,
+/// and EXIF orientation is not applied. kHf: alpha is dropped and EXIF orientation is applied, as
+/// transformers' load_image does. Everything else is converted as PIL.Image.convert("RGB"). The
+/// first frame of an animated WebP. Size is checked before anything is allocated. Throws as
+/// read_image_header, and kFormat for a truncated image.
 RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
-                      const Limits& limits = {});
+                      const Limits& limits = {}, Reference reference = Reference::kQwenVlUtils);
+
+/// Size of the picture that decode_image gives: kHf obeys EXIF, which may exchange the sides.
+Size decoded_size(std::span<const std::byte> bytes, Size stored, Reference reference) noexcept;
 
 }  // namespace reelm::preprocess

@@ -42,7 +42,7 @@ struct PatchReader::Impl {
         config(c),
         table(make_normalize_table(c)),
         cancel(token),
-        reader(media, unique_indices(plan), limits, token) {
+        reader(media, unique_indices(plan), limits, token, {.reference = plan.reference}) {
     check(media);
     frame_bytes = static_cast<std::size_t>(
         checked_mul(checked_mul(plan.resized.height, plan.resized.width, "frame"), 3, "frame"));

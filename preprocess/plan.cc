@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "core/throw.h"
+#include "preprocess/image.h"
+#include "preprocess/media_impl.h"
 
 namespace reelm::preprocess {
 namespace {
@@ -43,13 +45,13 @@ Size upright_size(const StreamInfo& s) {
   return swapped ? Size{s.width, s.height} : Size{s.height, s.width};
 }
 
-void plan_image(const Media& media, const PreprocessorConfig& config,
-                const SamplingOptions& options, MediaPlan& plan) {
+void plan_image(Media& media, const PreprocessorConfig& config, const SamplingOptions& options,
+                MediaPlan& plan) {
   const SamplingOptions o = with_config(options, config, true);
   const PixelLimits limits = image_pixel_limits(config.factor(), o);
   const StreamInfo& s = media.info().video();
   plan.is_image = true;
-  plan.source = {s.height, s.width};
+  plan.source = decoded_size(media.impl().image, {s.height, s.width}, o.reference);
   plan.total_frames = 1;
   plan.resized =
       smart_resize(plan.source, config.factor(), limits.min_pixels, limits.max_pixels, o.reference);
