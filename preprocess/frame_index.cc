@@ -94,7 +94,7 @@ void fill_times(Scan& scan, const AVStream& stream, PacketTable& table, FrameInd
                 const std::string& name) {
   const auto n = static_cast<std::int64_t>(scan.packets.size());
   const bool mostly_missing = scan.without_pts * 2 > n;
-  table.counted = mostly_missing && stream.codecpar->video_delay > 0;
+  table.counted = scan.without_pts > 0 && stream.codecpar->video_delay > 0;
   std::int64_t step = 1;  // ticks of a frame, for packets without any time
   const AVRational rate =
       stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
@@ -104,14 +104,14 @@ void fill_times(Scan& scan, const AVStream& stream, PacketTable& table, FrameInd
   std::int64_t guessed = 0;
   std::int64_t next = 0;
   for (PacketEntry& p : scan.packets) {
-    if (mostly_missing || p.pts == AV_NOPTS_VALUE) p.pts = p.dts;
+    if (mostly_missing || p.pts == AV_NOPTS_VALUE) p.pts = p.dts;  // AVI: B frames have both
     if (p.pts == AV_NOPTS_VALUE) {
       p.pts = next;
       ++guessed;
     }
     if (__builtin_add_overflow(p.pts, step, &next)) next = p.pts;
   }
-  if (guessed > 0) {
+  if (guessed * 10 > n) {  // single ones are between neighbours that have
     index.warnings.push_back(fmt::format(
         "{}: {} of {} frames carry no time; spaced by the frame rate instead", name, guessed, n));
   }
