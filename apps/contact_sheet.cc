@@ -1,14 +1,13 @@
 #include "apps/contact_sheet.h"
 
 #include <fmt/format.h>
-#include <png.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
 
+#include "apps/png.h"
 #include "core/error.h"
 
 namespace reelm::apps {
@@ -76,24 +75,8 @@ void ContactSheet::add(TensorView<const std::uint8_t> frame, const std::string& 
 
 std::vector<std::byte> ContactSheet::png() const {
   const cv::Mat& sheet = impl_->sheet;
-  png_image image;
-  std::memset(&image, 0, sizeof image);
-  image.version = PNG_IMAGE_VERSION;
-  image.width = static_cast<png_uint_32>(sheet.cols);
-  image.height = static_cast<png_uint_32>(sheet.rows);
-  image.format = PNG_FORMAT_RGB;
-  png_alloc_size_t size = 0;
-  const auto write = [&](void* to) {
-    if (png_image_write_to_memory(&image, to, &size, 0, sheet.data,
-                                  static_cast<png_int_32>(sheet.step), nullptr) == 0) {
-      throw Error(ErrorCode::kOutOfMemory, std::string("PNG: ") + image.message);
-    }
-  };
-  write(nullptr);  // asks for the size
-  std::vector<std::byte> out(size);
-  write(out.data());
-  out.resize(size);
-  return out;
+  return encode_png(
+      {sheet.data, {sheet.rows, sheet.cols, 3}, {static_cast<std::int64_t>(sheet.step), 3, 1}});
 }
 
 std::string format_time(double seconds) {

@@ -2,40 +2,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
-#include <new>
 
 #include "apps/commands.h"
-#include "apps/output.h"
-#include "core/error.h"
+#include "apps/program.h"
 #include "core/version.h"
 
 namespace {
-
-constexpr int kExitFailed = 1;
-constexpr int kExitUsage = 2;
-constexpr int kExitInterrupted = 130;  // as a shell reports SIGINT
-
-/// One line, whatever the message holds: file names may hold anything.
-int fail(const std::string& message, int code) {
-  std::string line = message;
-  for (char& c : line) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  }
-  fmt::print(stderr, "reelm: error: {}\n", line);
-  return code;
-}
-
-int exit_code(reelm::ErrorCode code) {
-  switch (code) {
-    case reelm::ErrorCode::kInvalidArgument:
-      return kExitUsage;
-    case reelm::ErrorCode::kCancelled:
-      return kExitInterrupted;
-    default:
-      return kExitFailed;
-  }
-}
 
 int run(int argc, char** argv) {
   CLI::App app("reelm answers questions about videos and images.", "reelm");
@@ -59,7 +31,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    return fail(fmt::format("{} (see --help)", e.what()), kExitUsage);
+    return reelm::apps::fail("reelm", fmt::format("{} (see --help)", e.what()),
+                             reelm::apps::kExitUsage);
   }
   return chosen();
 }
@@ -67,14 +40,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    (void)reelm::apps::interrupt_token();
-    return run(argc, argv);
-  } catch (const reelm::Error& e) {
-    return fail(e.what(), exit_code(e.code()));
-  } catch (const std::bad_alloc&) {
-    return fail("out of memory", kExitFailed);
-  } catch (const std::exception& e) {
-    return fail(e.what(), kExitFailed);
-  }
+  return reelm::apps::run_program("reelm", [&] { return run(argc, argv); });
 }

@@ -25,7 +25,7 @@ BELOW["bench"] = set(BELOW)
 # Library from outside -> (its headers, which files may include them, directly or through another).
 OUTSIDE = {
     "FFmpeg": (r"lib(av\w+|sw\w+|postproc)/", r"preprocess/.*|apps/.*\.cc|tests/.*"),
-    "OpenCV": (r"opencv2/", r"preprocess/.*|apps/.*\.cc|tests/.*"),
+    "OpenCV": (r"opencv2/", r"preprocess/.*|(apps|bench)/.*\.cc|tests/.*"),
     "oneDNN": (r"oneapi/dnnl|dnnl", r"kernels/.*\.cc|bench/.*\.cc"),
 }
 
@@ -40,7 +40,7 @@ ISA_SAFE = re.compile(
     r"\w*intrin\.h|cpuid\.h|simde/.*|"
     r"(bit|cassert|cfloat|climits|cmath|cstddef|cstdint|cstring|limits|type_traits)|"
     r"(float|limits|math|stddef|stdint|string)\.h")
-ISA_FOLDER = re.compile(r"kernels/(?!reference/)[^/]+/|preprocess/vector/")
+ISA_FOLDER = re.compile(r"kernels/(?!reference/)[^/]+/|preprocess/vector/|bench/ceilings/[^/]+/")
 
 # Implementations whose headers stay at home; cmake/ReelmLibrary.cmake has the same.
 INTERNAL = re.compile(r"kernels/[^/]+/|preprocess/vector/")

@@ -1,0 +1,46 @@
+#include "apps/program.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "apps/output.h"
+
+namespace reelm::apps {
+
+int fail(const std::string& program, const std::string& message, int code) {
+  std::string line = message;
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  fmt::print(stderr, "{}: error: {}\n", program, line);
+  return code;
+}
+
+int exit_code(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+      return kExitUsage;
+    case ErrorCode::kCancelled:
+      return kExitInterrupted;
+    default:
+      return kExitFailed;
+  }
+}
+
+int run_program(const std::string& program, const std::function<int()>& body) {
+  try {
+    (void)interrupt_token();
+    return body();
+  } catch (const Error& e) {
+    return fail(program, e.what(), exit_code(e.code()));
+  } catch (const std::bad_alloc&) {
+    return fail(program, "out of memory", kExitFailed);
+  } catch (const std::exception& e) {
+    return fail(program, e.what(), kExitFailed);
+  }
+}
+
+}  // namespace reelm::apps

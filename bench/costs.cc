@@ -1,0 +1,191 @@
+#include "bench/costs.h"
+
+#include <algorithm>
+
+namespace reelm::bench {
+
+namespace {
+
+constexpr double kF32 = 4.0;  // bytes of an activation
+
+/// y [n, out] = x [n, in] * w [out, in]: 2 operations a weight and row; w once, x once, y once.
+Cost product(double n, double in, double out, double weight_bytes) {
+  return {2 * n * in * out, in * out * weight_bytes + n * (in + out) * kF32, Unit::kMatrix};
+}
+
+/// The same where y is added to: it is read as well.
+Cost product_onto(double n, double in, double out, double weight_bytes) {
+  Cost cost = product(n, in, out, weight_bytes);
+  cost.bytes += n * out * kF32;
+  return cost;
+}
+
+/// Two products behind each other; the rows between them need not leave the caches.
+Cost chain(double n, double in, double hidden, double out, double hidden_products,
+           double weight_bytes) {
+  const double weights = hidden_products * in * hidden + hidden * out;
+  return {2 * n * weights, weights * weight_bytes + n * (in + out) * kF32, Unit::kMatrix};
+}
+
+Cost times(double n, Cost cost) {
+  cost.flop *= n;
+  cost.bytes *= n;
+  return cost;
+}
+
+Cost plus(Cost a, const Cost& b) {
+  a.flop += b.flop;
+  a.bytes += b.bytes;
+  if (b.unit == Unit::kMatrix) a.unit = Unit::kMatrix;
+  return a;
+}
+
+/// LayerNorm: mean 1, centre and square 3, scale and shift 4 operations an element (shared work of
+/// a row not counted); read and written once.
+Cost layer_norm(double n, double dim) { return {8 * n * dim, 2 * n * dim * kF32}; }
+
+/// x += delta, then RMSNorm of x: 1 + 2 + 2 operations; reads x and delta, writes x and the result.
+Cost add_rms_norm(double n, double dim) { return {5 * n * dim, 4 * n * dim * kF32}; }
+
+/// Each pair of elements: 4 multiplies, 2 adds; read and written in place. Tables [n, dim / 2].
+Cost rotary(double n, double heads, double dim) {
+  return {3 * n * heads * dim, 2 * n * heads * dim * kF32 + n * dim * kF32};
+}
+
+/// Puts the sum of `parts` in front of them, all under `name`.
+StageCosts with_sum(const std::string& name, StageCosts parts) {
+  Cost sum;
+  for (auto& [part, cost] : parts) {
+    sum = plus(sum, cost);
+    part = name + "." + part;
+  }
+  parts.emplace(parts.begin(), name, sum);
+  return parts;
+}
+
+/// Sizes of one decoder pass: `rows` through every layer but the last, where `last_rows` go on
+/// behind the keys and values. `pairs` and `last_pairs`: queries times the keys they attend to.
+struct Pass {
+  double rows, last_rows;
+  double pairs, last_pairs;
+  double keys;  // positions whose keys and values attention reads
+};
+
+StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass,
+                         const Formats& f) {
+  const auto hidden = static_cast<double>(c.hidden_size);
+  const auto width = static_cast<double>(c.intermediate_size);
+  const auto layers = static_cast<double>(c.num_hidden_layers);
+  const auto head_dim = static_cast<double>(c.head_dim);
+  const double heads = static_cast<double>(c.num_attention_heads);
+  const double kv_heads = static_cast<double>(c.num_key_value_heads);
+  const double q = heads * head_dim, kv = kv_heads * head_dim;
+  const double rows = pass.rows, last = pass.last_rows;
+  const auto all_but_last = [&](Cost cost, Cost last_cost) {
+    return plus(times(layers - 1, cost), last_cost);
+  };
+  // Scores and mixing: 2 * head_dim operations each for a pair and head. Reads q, writes the mix,
+  // reads the keys and values in the cache's type.
+  const auto attention = [&](double n, double pairs) {
+    return Cost{4 * pairs * q, 2 * n * q * kF32 + 2 * pass.keys * kv * f.kv_bytes, Unit::kMatrix};
+  };
+  const auto mlp = [&](double n) { return chain(n, hidden, width, hidden, 2, f.weight_bytes); };
+  const Cost kv_write = {0, rows * 2 * kv * (kF32 + f.kv_bytes)};
+  // The first norm of all reads and writes without a sum; then two a layer.
+  const Cost norms =
+      plus(Cost{4 * rows * hidden, 2 * rows * hidden * kF32},
+           times(2, all_but_last(add_rms_norm(rows, hidden), add_rms_norm(last, hidden))));
+  return {
+      {"norm", norms},
+      {"qkv", times(layers, product(rows, hidden, q + 2 * kv, f.weight_bytes))},
+      {"rotary", times(layers, rotary(rows, heads + kv_heads, head_dim))},
+      {"kv_write", times(layers, kv_write)},
+      {"attention", all_but_last(attention(rows, pass.pairs), attention(last, pass.last_pairs))},
+      {"o_proj", all_but_last(product(rows, q, hidden, f.weight_bytes),
+                              product(last, q, hidden, f.weight_bytes))},
+      {"mlp", all_but_last(mlp(rows), mlp(last))},
+      {"lm_head", product(1, hidden, static_cast<double>(c.vocab_size), f.weight_bytes)},
+  };
+}
+
+}  // namespace
+
+StageCosts vision_costs(const vision::qwen2_vl::VisionConfig& c, const GridThw& grid,
+                        const Formats& f) {
+  const auto slices = static_cast<double>(grid[0]);
+  const auto n = static_cast<double>(grid[1] * grid[2]);
+  const auto d = static_cast<double>(c.embed_dim);
+  const auto hidden = static_cast<double>(c.intermediate_size);
+  const auto depth = static_cast<double>(c.depth);
+  const auto merge = static_cast<double>(c.spatial_merge_size * c.spatial_merge_size);
+  const double w = f.weight_bytes;
+  Cost mlp = chain(n, d, hidden, d, 1, w);
+  mlp.bytes += n * d * kF32;  // adds to the residual
+  // Two products of n x n by head_dim a head; q, k, v in and the mix out, no scores in memory.
+  const Cost attention = {4 * n * n * d, 4 * n * d * kF32, Unit::kMatrix};
+  const Cost merger = plus(layer_norm(n, d), chain(n / merge, d * merge, d * merge,
+                                                   static_cast<double>(c.hidden_size), 1, w));
+  StageCosts parts = {
+      {"patch_embed", product(n, static_cast<double>(c.patch_dim()), d, w)},
+      {"norm", times(2 * depth, layer_norm(n, d))},
+      {"qkv", times(depth, product(n, d, 3 * d, w))},
+      {"rotary", times(depth, rotary(n, 2 * static_cast<double>(c.num_heads),
+                                     static_cast<double>(c.head_dim())))},
+      {"attention", times(depth, attention)},
+      {"proj", times(depth, product_onto(n, d, d, w))},
+      {"mlp", times(depth, mlp)},
+      {"merger", merger},
+  };
+  for (auto& part : parts) part.second = times(slices, part.second);
+  return with_sum("vit", std::move(parts));
+}
+
+StageCosts prefill_costs(const llm::qwen2_vl::DecoderConfig& c, std::int64_t n, const Formats& f) {
+  const auto rows = static_cast<double>(n);
+  const auto hidden = static_cast<double>(c.hidden_size);
+  StageCosts out =
+      with_sum("prefill", decoder_parts(c, {rows, 1, rows * (rows + 1) / 2, rows, rows}, f));
+  // A row is read (an embedding, or a row of vision) and written as f32.
+  out.emplace(out.begin(), "merge", Cost{0, rows * hidden * (f.embedding_bytes + kF32)});
+  return out;
+}
+
+StageCosts decode_costs(const llm::qwen2_vl::DecoderConfig& c, double context, const Formats& f) {
+  return with_sum("decode_token", decoder_parts(c, {1, 1, context, context, context}, f));
+}
+
+StageCosts sampling_costs(std::int64_t vocab_size) {
+  const auto n = static_cast<double>(vocab_size);
+  return {{"sampling", {n, n * kF32}}};
+}
+
+StageCosts frame_costs(const FrameSizes& s) {
+  const auto taken = static_cast<double>(s.taken);
+  const auto h = static_cast<double>(s.height), w = static_cast<double>(s.width);
+  const auto source_h = static_cast<double>(s.source_height);
+  const auto source_w = static_cast<double>(s.source_width);
+  const double source = source_h * source_w;
+  // Bicubic with antialiasing (torchvision, PIL): 4 taps a pixel, times the shrinking. Rows first,
+  // then columns; 3 channels. A size that stays is not filtered.
+  const auto taps = [](double from, double to) {
+    return from == to ? 0.0 : 4 * std::max(1.0, from / to);
+  };
+  const double across = 2 * 3 * source_h * w * taps(source_w, w);
+  const double down = 2 * 3 * h * w * taps(source_h, h);
+  return {
+      {"decode", {0, static_cast<double>(s.decoded) * source * 1.5}},
+      // 3x3 matrix with an offset; YUV 4:2:0 in, RGB8 out.
+      {"convert", times(taken, {source * 3 * 6, source * (1.5 + 3)})},
+      {"resize", times(taken, {across + down, source * 3 + h * w * 3})},
+      // Scale and shift each of three channels; RGB8 in, f32 out.
+      {"patchify", times(taken, {h * w * 3 * 2, h * w * 3 * (1 + kF32)})},
+  };
+}
+
+double floor_seconds(const Cost& cost, double ops, double bytes) {
+  const double by_flop = ops > 0 ? cost.flop / ops : 0.0;
+  const double by_bytes = bytes > 0 ? cost.bytes / bytes : 0.0;
+  return std::max(by_flop, by_bytes);
+}
+
+}  // namespace reelm::bench

@@ -1,0 +1,224 @@
+// reelm-bench: how long every stage takes, and how close that is to what the machine can do.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+
+#include "apps/options.h"
+#include "apps/output.h"
+#include "apps/program.h"
+#include "bench/plot.h"
+#include "bench/report.h"
+#include "core/parallel.h"
+#include "core/throw.h"
+#include "core/version.h"
+
+namespace reelm::bench {
+
+namespace {
+
+constexpr const char* kProgram = "reelm-bench";
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  apps::ModelOptions model;
+  Workload work;
+  std::string grid;
+  std::string dtype = "auto";
+  int threads = 0;
+  bool json = false, csv = false;
+  std::string plot;
+};
+
+/// "1,26,46".
+GridThw parse_grid(const std::string& text) {
+  GridThw grid{};
+  const char* next = text.data();
+  const char* const end = text.data() + text.size();
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto parsed = std::from_chars(next, end, grid[i]);
+    const bool comma = i < 2 && parsed.ptr != end && *parsed.ptr == ',';
+    if (parsed.ec != std::errc() || grid[i] < 1 || grid[i] > 1'000'000 ||
+        !(i == 2 ? parsed.ptr == end : comma)) {
+      throw_error(ErrorCode::kInvalidArgument, "--grid is '{}', expected t,h,w as in 1,26,46",
+                  text);
+    }
+    next = parsed.ptr + 1;
+  }
+  return grid;
+}
+
+/// Forgets the peak so far, so that it is the model's and not that of measuring the ceilings.
+/// Where the kernel does not offer that, the peak is of the whole run.
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+std::int64_t peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::strtoll(line.c_str() + 6, nullptr, 10) * 1024;
+  }
+  struct rusage usage {};
+  (void)::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+/// Asks the kernel to drop what it keeps of the weights in memory.
+void drop_weight_pages(const std::filesystem::path& directory) {
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    (void)::fsync(fd);  // dirty pages stay
+    (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)::close(fd);
+  }
+}
+
+struct Loaded {
+  pipeline::SyntheticSizes sizes;
+  pipeline::Model model;
+};
+
+double ms_since(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+/// Opens or makes the model; how long it took goes to `totals`.
+Loaded load(const Options& options, Totals& totals) {
+  const pipeline::Dtype dtype = pipeline::parse_dtype(options.dtype);
+  Loaded out;
+  if (pipeline::is_synthetic(options.model.model)) {
+    out.sizes = pipeline::synthetic_sizes(options.model.model);
+    const auto begin = Clock::now();
+    out.model = pipeline::make_synthetic_model(options.model.model, dtype);
+    totals.synthetic_make_ms = ms_since(begin);
+    return out;
+  }
+  const std::filesystem::path directory = options.model.directory();
+  const Limits& limits = options.model.limits;
+  const auto open = [&] {
+    const auto begin = Clock::now();
+    out.model = pipeline::open_model(directory, dtype, limits);
+    return ms_since(begin);
+  };
+  (void)pipeline::read_model_type(directory, limits);  // a wrong path is said before anything else
+  drop_weight_pages(directory);
+  totals.load_cold_ms = open();
+  out.model = pipeline::Model();  // else two of them are in memory
+  totals.load_warm_ms = open();
+  out.sizes.decoder = llm::qwen2_vl::load_decoder_config(directory, limits);
+  out.sizes.vision = vision::qwen2_vl::load_vision_config(directory, limits);
+  return out;
+}
+
+Report measure(const Options& options) {
+  // A mistake is told before seconds of measuring.
+  if (pipeline::is_synthetic(options.model.model)) {
+    (void)pipeline::synthetic_sizes(options.model.model);
+  }
+  Report report;
+  report.machine = describe_machine();
+  const bool small = options.model.model == "synthetic:tiny";  // of tests: seconds are too much
+  const double try_ms = small ? 0.5 : 2;
+  const long long read_bytes = (small ? 64LL : 512LL) << 20;
+  report.ceilings = measure_ceilings(try_ms, read_bytes);
+  reset_peak_memory();
+  Loaded loaded = load(options, report.totals);
+  const Measured measured =
+      run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
+  report.totals.peak_memory_bytes = peak_memory_bytes();
+  const bool bf16 = loaded.model.dtype == pipeline::Dtype::kBF16;
+  report.model = loaded.model.directory.string();
+  report.dtype = pipeline::dtype_name(loaded.model.dtype);
+  loaded = Loaded();
+  // Once more: neighbours may have come or gone, and a weak ceiling flatters everything.
+  report.ceilings = best_of(report.ceilings, measure_ceilings(try_ms, read_bytes));
+  for (const std::string& warning : measured.warnings) apps::warn(warning);
+
+  report.media = options.work.media;
+  report.grid = measured.grid;
+  report.prompt_tokens = measured.prompt_tokens;
+  report.vision_tokens = measured.vision_tokens;
+  report.new_tokens = options.work.new_tokens;
+  report.repeat = options.work.repeat;
+  report.rows = make_rows(measured, report.ceilings, bf16);
+  report.totals.time_to_first_token_ms = median(measured.first_token_ms);
+  report.totals.end_to_end_ms = median(measured.end_to_end_ms);
+  double step_ms = 0.0;
+  for (const Row& row : report.rows) {
+    if (row.stage == "decode_token" || row.stage == "sampling") step_ms += row.median_ms;
+  }
+  report.totals.tokens_per_second = 1000.0 / step_ms;
+  return report;
+}
+
+void add_options(CLI::App& app, Options& options) {
+  app.set_version_flag("--version", fmt::format("{} {}", kProgram, version()));
+  options.model.add_to(app);
+  app.get_option("--model")->description(fmt::format(
+      "model directory (else $REELM_MODEL, else the embedded demo), or made-up weights: {}",
+      fmt::join(pipeline::synthetic_names(), ", ")));
+  auto* media = app.add_option("--media", options.work.media, "a video or image to measure with");
+  app.add_option("--grid", options.grid, "t,h,w: made-up patches instead (1,26,46)")
+      ->excludes(media);
+  app.add_option_function<std::int64_t>(
+         "--prompt-tokens", [&](std::int64_t n) { options.work.prompt_tokens = n; },
+         "tokens of the prompt, vision included (512, or vision tokens + 64)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30));
+  app.add_option("--new-tokens", options.work.new_tokens, "tokens to decode")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--repeat", options.work.repeat, "runs; the table has their median")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  app.add_option("--dtype", options.dtype, "auto, f32 or bf16")->capture_default_str();
+  app.add_option("--threads", options.threads, "threads of all loops (as many as cores)")
+      ->check(CLI::Range(1, 4096));
+  auto* json = app.add_flag("--json", options.json, "print JSON");
+  app.add_flag("--csv", options.csv, "print the stages as CSV")->excludes(json);
+  app.add_option("--plot", options.plot, "draw stage shares and the roofline into this PNG file");
+  app.footer(
+      "Examples:\n"
+      "  reelm-bench --model synthetic:qwen2-vl-2b --grid 1,26,46 --prompt-tokens 512\n"
+      "  reelm-bench --model synthetic:qwen2-vl-2b --media clip.mp4 --plot clip.png\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage.");
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("reelm-bench times every stage and compares it with what this machine can do.",
+               kProgram);
+  Options options;
+  add_options(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help, --version
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    return apps::fail(kProgram, fmt::format("{} (see --help)", e.what()), apps::kExitUsage);
+  }
+  if (!options.grid.empty()) options.work.grid = parse_grid(options.grid);
+  (void)pipeline::parse_dtype(options.dtype);
+  if (!options.plot.empty()) apps::check_writable(options.plot);
+  if (options.threads > 0) set_num_threads(options.threads);
+  const Report report = measure(options);
+  if (!options.plot.empty()) apps::write_file(options.plot, plot_png(report));
+  apps::write_stdout(options.json  ? to_json(report)
+                     : options.csv ? to_csv(report)
+                                   : to_table(report));
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace reelm::bench
+
+int main(int argc, char** argv) {
+  return reelm::apps::run_program("reelm-bench", [&] { return reelm::bench::run(argc, argv); });
+}

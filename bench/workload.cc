@@ -1,0 +1,278 @@
+#include "bench/workload.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "core/checked.h"
+#include "core/throw.h"
+#include "llm/sampler.h"
+#include "preprocess/patch_reader.h"
+
+namespace reelm::bench {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Words around the vision tokens where nobody says how many: a question.
+constexpr std::int64_t kQuestionTokens = 64;
+constexpr std::int64_t kDefaultPrompt = 512;  // as llama-bench -p 512
+
+double ms_since(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+/// The same spans are traced in a prompt and in a step; `stage` says which it was.
+std::string stage_name(const std::string& stage, const std::string& traced) {
+  constexpr std::string_view kDecoder = "llm.";
+  return traced.starts_with(kDecoder) ? stage + traced.substr(kDecoder.size() - 1) : traced;
+}
+
+class Runner {
+ public:
+  Runner(pipeline::Model& model, const pipeline::SyntheticSizes& sizes, const Workload& workload,
+         const Limits& limits)
+      : model_(model), sizes_(sizes), workload_(workload), limits_(limits) {}
+
+  Measured run();
+
+ private:
+  bool has_media() const { return !workload_.media.empty(); }
+  /// The grid of the medium, the costs of its frames.
+  void plan();
+  void make_prompt();
+  void add_costs();
+  void repetition(llm::KvCache& cache);
+  void encode_media();
+  void encode_grid();
+  void encode(const PatchBatch& slice, std::int64_t index);
+  void add(const std::string& stage, double ms);
+  void add_trace(const std::string& stage, const Trace& trace);
+
+  pipeline::Model& model_;
+  const pipeline::SyntheticSizes& sizes_;
+  const Workload& workload_;
+  const Limits& limits_;
+  Measured out_;
+  std::map<std::string, std::vector<double>> samples_;
+  Trace vision_trace_;  // of the repetition under way
+  double vit_ms_ = 0.0;
+  bool is_image_ = false;
+  AlignedBuffer<float> pixels_;    // of one slice, for a grid
+  AlignedBuffer<float> embeds_;    // [vision_tokens, hidden_size]
+  std::vector<llm::TokenId> ids_;  // [prompt_tokens]
+  llm::MropePositions positions_;
+};
+
+void Runner::add(const std::string& stage, double ms) { samples_[stage].push_back(ms); }
+
+void Runner::add_trace(const std::string& stage, const Trace& trace) {
+  for (const auto& [name, total] : trace.totals()) {
+    const bool of_prompt = stage == "prefill" || name != "merge";  // a step's is one row
+    if (of_prompt) add(stage_name(stage, name), total.milliseconds);
+  }
+}
+
+void Runner::plan() {
+  out_.grid = workload_.grid;
+  if (has_media()) {
+    preprocess::Media media(preprocess::MediaSource::from_argument(workload_.media), limits_);
+    const auto plan = preprocess::plan_media(media, model_.preprocessor, {}, limits_);
+    is_image_ = plan.is_image;
+    out_.grid = plan.grid_thw;
+    out_.warnings = plan.warnings;
+    FrameSizes frames;
+    frames.taken = is_image_ ? 1 : std::ssize(plan.frame_indices);
+    frames.decoded = is_image_ ? 1 : plan.frame_indices.back() - plan.frame_indices.front() + 1;
+    frames.source_height = plan.source.height;
+    frames.source_width = plan.source.width;
+    frames.height = plan.resized.height;
+    frames.width = plan.resized.width;
+    out_.costs = frame_costs(frames);
+  }
+  const auto [t, h, w] = out_.grid;
+  const std::int64_t merge = model_.vision->spatial_merge_size();
+  if (h % merge != 0 || w % merge != 0) {
+    throw_error(ErrorCode::kInvalidArgument, "--grid is {},{},{}, h and w must be multiples of {}",
+                t, h, w, merge);
+  }
+  const std::int64_t patches = checked_mul(t, checked_mul(h, w, "--grid"), "--grid");
+  out_.vision_tokens = patches / (merge * merge);
+  if (out_.vision_tokens > limits_.prompt_tokens) {
+    throw_error(ErrorCode::kLimit, "{} vision tokens are over the limit prompt-tokens ({})",
+                out_.vision_tokens, limits_.prompt_tokens);
+  }
+  if (!has_media()) {
+    pixels_ = AlignedBuffer<float>(static_cast<std::size_t>(h * w * model_.vision->patch_dim()));
+    for (std::size_t i = 0; i < pixels_.size(); ++i) {
+      pixels_[i] = static_cast<float>(i * 2654435761u % 4096) / 1024.0f - 2.0f;
+    }
+  }
+}
+
+void Runner::make_prompt() {
+  const std::int64_t vision = out_.vision_tokens;
+  const std::int64_t n =
+      workload_.prompt_tokens.value_or(std::max(kDefaultPrompt, vision + kQuestionTokens));
+  const std::int64_t longest = model_.decoder->max_position_embeddings();
+  if (n <= vision || n > longest - workload_.new_tokens) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "--prompt-tokens is {}, expected more than the {} vision tokens and, with {} new "
+                "ones, at most the {} positions of the model",
+                n, vision, workload_.new_tokens, longest);
+  }
+  out_.prompt_tokens = n;
+  const llm::VisionTokenIds& placeholders = model_.tokens.placeholders;
+  const llm::TokenId special = std::min(placeholders.image, placeholders.video);
+  for (std::int64_t i = 0; i < n - vision; ++i) {
+    const std::int64_t id = i * 7919 % model_.decoder->vocab_size();  // not one row again and again
+    const bool taken = id == placeholders.image || id == placeholders.video;
+    ids_.push_back(taken ? special - 1 : static_cast<llm::TokenId>(id));
+  }
+  // Four tokens of a chat template come before the medium.
+  const std::int64_t before = std::min<std::int64_t>(4, n - vision);
+  ids_.insert(ids_.begin() + before, static_cast<std::size_t>(vision),
+              is_image_ ? placeholders.image : placeholders.video);
+  positions_ = llm::mrope_positions(ids_, std::span(&out_.grid, vision > 0 ? 1 : 0),
+                                    model_.vision->spatial_merge_size(), placeholders);
+  embeds_ = AlignedBuffer<float>(static_cast<std::size_t>(vision * model_.decoder->hidden_size()));
+}
+
+void Runner::add_costs() {
+  const double weight = model_.dtype == pipeline::Dtype::kF32 ? 4.0 : 2.0;
+  const auto& tensors = model_.checkpoint->tensors();
+  const Formats formats = {
+      weight, model_.decoder->kv_type() == llm::KvType::kF32 ? 4.0 : 2.0,
+      tensors.empty() ? 4.0 : static_cast<double>(dtype_size(tensors.front().dtype))};
+  const auto append = [&](const StageCosts& costs) {
+    out_.costs.insert(out_.costs.end(), costs.begin(), costs.end());
+  };
+  append(vision_costs(sizes_.vision, out_.grid, formats));
+  append(prefill_costs(sizes_.decoder, out_.prompt_tokens, formats));
+  append(sampling_costs(sizes_.decoder.vocab_size));
+  // Step i (from 0) attends to prompt + i + 1 positions.
+  const double context =
+      static_cast<double>(out_.prompt_tokens) + (static_cast<double>(workload_.new_tokens) + 1) / 2;
+  append(decode_costs(sizes_.decoder, context, formats));
+}
+
+void Runner::encode(const PatchBatch& slice, std::int64_t index) {
+  const std::int64_t hidden = model_.decoder->hidden_size();
+  const std::int64_t rows = out_.vision_tokens / out_.grid[0];
+  const Trace::Scope scope(&vision_trace_);
+  const auto begin = Clock::now();
+  model_.vision->encode(slice, {embeds_.data() + index * rows * hidden, {rows, hidden}}, nullptr);
+  vit_ms_ += ms_since(begin);
+}
+
+void Runner::encode_media() {
+  preprocess::Media media(preprocess::MediaSource::from_argument(workload_.media), limits_);
+  auto plan = preprocess::plan_media(media, model_.preprocessor, {}, limits_);
+  if (plan.grid_thw != out_.grid) {
+    throw_error(ErrorCode::kInvalidArgument, "{}: changed while it was measured", workload_.media);
+  }
+  preprocess::PatchReader reader(media, std::move(plan), model_.preprocessor, limits_);
+  PatchBatch slice;
+  std::int64_t index = 0;
+  for (; reader.next(slice); ++index) encode(slice, index);
+  REELM_CHECK(index == out_.grid[0]);
+  const preprocess::StageTimes times = reader.times();
+  add("open", media.open_ms());
+  add("scan", media.scan_ms());
+  add("seek", times.seek);
+  add("decode", times.decode);
+  add("convert", times.convert);
+  add("resize", times.resize);
+  add("patchify", times.patchify);
+}
+
+void Runner::encode_grid() {
+  const auto [t, h, w] = out_.grid;
+  const PatchBatch slice = {{pixels_.data(), {h * w, model_.vision->patch_dim()}}, {1, h, w}};
+  for (std::int64_t i = 0; i < t; ++i) encode(slice, i);
+}
+
+void Runner::repetition(llm::KvCache& cache) {
+  const std::int64_t n = out_.prompt_tokens;
+  const std::int64_t vocabulary = model_.decoder->vocab_size();
+  AlignedBuffer<float> storage(static_cast<std::size_t>(vocabulary));
+  const TensorView<float> logits(storage.data(), {vocabulary});
+  llm::Sampler sampler(model_.generation.sampling, vocabulary);
+  cache.truncate(0);
+  vision_trace_ = Trace();
+  vit_ms_ = 0.0;
+
+  const auto begin = Clock::now();
+  if (has_media()) {
+    encode_media();
+  } else {
+    encode_grid();
+  }
+  add("vit", vit_ms_);
+  add_trace("vit", vision_trace_);
+
+  const auto timed = [&](const std::string& stage, auto&& work) {
+    Trace trace;
+    const auto start = Clock::now();
+    {
+      const Trace::Scope scope(&trace);
+      work();
+    }
+    const double ms = ms_since(start);
+    // Rows are merged inside of prefill, but are a stage of their own.
+    add(stage, stage == "prefill" ? ms - trace.milliseconds("merge") : ms);
+    add_trace(stage, trace);
+  };
+  timed("prefill", [&] {
+    const TensorView<const float> rows(embeds_.data(),
+                                       {out_.vision_tokens, model_.decoder->hidden_size()});
+    model_.decoder->prefill({ids_, {positions_.ids.data(), {3, n}}, rows}, cache, logits, nullptr);
+  });
+  llm::TokenId token = 0;
+  const auto choose = [&] { token = sampler.sample({storage.data(), storage.size()}); };
+  timed("sampling", choose);
+  out_.first_token_ms.push_back(ms_since(begin));
+  for (std::int64_t i = 0; i < workload_.new_tokens; ++i) {
+    timed("decode_token",
+          [&] { model_.decoder->step(token, n + positions_.rope_delta + i, cache, logits); });
+    timed("sampling", choose);
+  }
+  out_.end_to_end_ms.push_back(ms_since(begin));
+}
+
+Measured Runner::run() {
+  plan();
+  make_prompt();
+  add_costs();
+  llm::KvCache cache(model_.decoder->kv_shape(), model_.decoder->kv_type(),
+                     out_.prompt_tokens + workload_.new_tokens);
+  for (int i = 0; i < workload_.repeat; ++i) repetition(cache);
+  // First what has no cost, as it comes before all others; then in the order of the costs.
+  const auto take = [&](const std::string& stage) {
+    const auto it = samples_.find(stage);
+    if (it == samples_.end()) return;
+    out_.stages.push_back({stage, std::move(it->second)});
+    samples_.erase(it);
+  };
+  for (const char* stage : {"open", "scan", "seek"}) take(stage);
+  for (const auto& [stage, cost] : out_.costs) take(stage);
+  while (!samples_.empty()) take(std::string(samples_.begin()->first));
+  return std::move(out_);
+}
+
+}  // namespace
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+Measured run_workload(pipeline::Model& model, const pipeline::SyntheticSizes& sizes,
+                      const Workload& workload, const Limits& limits) {
+  return Runner(model, sizes, workload, limits).run();
+}
+
+}  // namespace reelm::bench

@@ -1,0 +1,52 @@
+// What is measured: a model, a medium or a grid, a prompt; and the measuring of it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bench/costs.h"
+#include "core/limits.h"
+#include "core/trace.h"
+#include "pipeline/model.h"
+#include "pipeline/synthetic.h"
+
+namespace reelm::bench {
+
+struct Workload {
+  std::string media;                          ///< a file; empty: `grid` instead
+  GridThw grid = {1, 26, 46};                 ///< patches of made-up pixels
+  std::optional<std::int64_t> prompt_tokens;  ///< in all, vision included
+  std::int64_t new_tokens = 32;
+  int repeat = 3;
+};
+
+/// Milliseconds of one stage, one number a run.
+struct Samples {
+  std::string stage;
+  std::vector<double> ms;
+};
+
+double median(std::vector<double> values);
+
+/// What running a workload gave.
+struct Measured {
+  std::vector<Samples> stages;  ///< in the order of the costs; then what only was traced
+  StageCosts costs;
+  GridThw grid{};  ///< of the medium, or as asked for
+  std::int64_t vision_tokens = 0;
+  std::int64_t prompt_tokens = 0;
+  std::vector<double> first_token_ms;  ///< one a run
+  std::vector<double> end_to_end_ms;   ///< one a run
+  std::vector<std::string> warnings;
+};
+
+/// Runs the workload `repeat` times. Stages of media and prompt give one number a run, decode_token
+/// one a token. Throws Error as opening and reading media do, kInvalidArgument (a prompt shorter
+/// than its vision tokens, or longer than the model takes), kLimit.
+Measured run_workload(pipeline::Model& model, const pipeline::SyntheticSizes& sizes,
+                      const Workload& workload, const Limits& limits);
+
+}  // namespace reelm::bench
