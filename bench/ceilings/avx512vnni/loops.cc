@@ -18,7 +18,10 @@ void dot_int8(int64_t iterations, void* operands) {
   for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_epi32(i);
   for (int64_t n = 0; n < iterations; ++n) {
 #pragma GCC unroll 24
-    for (int i = 0; i < kSums; ++i) sums[i] = _mm512_dpbusd_epi32(sums[i], a, b);
+    for (int i = 0; i < kSums; ++i) {
+      // Not the intrinsic: GCC 12 copies sums around it and spills most of them.
+      asm volatile("vpdpbusd %2, %1, %0" : "+v"(sums[i]) : "v"(a), "v"(b));
+    }
   }
 #pragma GCC unroll 24
   for (int i = 1; i < kSums; ++i) sums[0] = _mm512_add_epi32(sums[0], sums[i]);
