@@ -140,7 +140,8 @@ inline void weigh_values(const void* weights, int64_t lda, const void* values, i
                          int64_t dp, float* out, int64_t steps, bool init) {
   constexpr int64_t kElement = kKind == kStepBf16 ? 2 : 4;
   const auto* b = static_cast<const char*>(values);
-  for (int64_t col = 0; col < dp;) {
+  int64_t col = 0;
+  while (col < dp) {
     const auto run = [&]<int C>() {
       micro<V, M, C, kKind, false>(weights, lda, b + col * kElement, ldb, out + col, dp, steps,
                                    init);

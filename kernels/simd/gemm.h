@@ -258,57 +258,78 @@ inline void finish_panel(const GemmArgs& g, const float* sums, int64_t row0, int
   }
 }
 
-/// Rows [row0, row0 + rows) times one panel into sums [rows][64].
+/// A block of a panel (kc steps of k) and what comes after it.
+struct PanelBlock {
+  const uint32_t* b;
+  const char* next;
+  int64_t kc;
+  bool init;  // the first block: sums start from zero
+};
+
+/// `rows` rows of a's block times one block of a panel into sums [rows][64].
 template <class V>
-void multiply_panel(const GemmArgs& g, int64_t row0, int64_t rows, const uint32_t* panel,
-                    float* sums, float* strips) {
+inline void multiply_block(const GemmArgs& g, const char* a, int64_t lda, int64_t rows,
+                           const PanelBlock& block, float* sums, float* strips) {
+  constexpr int64_t kCols = V::kStrip * V::kWidth;
   const bool bf16 = g.b_type == kElementBf16;
   const bool dot = bf16 && V::kHasDot;
-  // Words (4 bytes) of a row of a's block, and of the panel per k.
-  const int64_t lda = dot ? kBlockK / 2 : kBlockK;
-  constexpr int64_t kCols = V::kStrip * V::kWidth;
-  for (int64_t k = 0; k < g.k_pad; k += kBlockK) {
-    const int64_t kc = g.k_pad - k < kBlockK ? g.k_pad - k : kBlockK;
-    const char* a = static_cast<const char*>(g.a) + (k / kBlockK * g.m + row0) * lda * 4;
-    const uint32_t* b = panel + (bf16 ? k / 2 : k) * kPanelCols;
-    const bool init = k == 0;
-    const int64_t block_bytes = (bf16 ? kc / 2 : kc) * kPanelBytes;
-    const char* next = reinterpret_cast<const char*>(b) + block_bytes;  // panels lie end to end
-    if (g.few_rows) {
-      if (dot) {
-        stream_block<V, kStepDot>(a, lda, rows, b, sums, kc / 2, init);
-      } else if (bf16) {
-        stream_block<V, kStepWiden>(a, lda, rows, b, sums, kc / 2, init);
-      } else {
-        stream_block<V, kStepF32>(a, lda, rows, b, sums, kc, init);
-      }
-    } else if (dot) {
-      static_assert(!V::kHasDot || kCols == kPanelCols);
-      strip_rows<V, kStepDot>(a, lda, rows, b, kPanelBytes, sums, kc / 2, init, next, block_bytes);
-    } else if (!bf16 && kCols == kPanelCols) {
-      strip_rows<V, kStepF32>(a, lda, rows, b, kPanelBytes, sums, kc, init, next, block_bytes);
+  const auto [b, next, kc, init] = block;
+  const int64_t bytes = (bf16 ? kc / 2 : kc) * kPanelBytes;
+  if (g.few_rows) {
+    if (dot) {
+      stream_block<V, kStepDot>(a, lda, rows, b, sums, kc / 2, init);
+    } else if (bf16) {
+      stream_block<V, kStepWiden>(a, lda, rows, b, sums, kc / 2, init);
     } else {
-      widen_block<V>(b, bf16, kc, strips);
-      for (int64_t col = 0; col < kPanelCols; col += kCols) {
-        const int64_t share = block_bytes * kCols / kPanelCols;
-        strip_rows<V, kStepF32>(a, lda, rows, strips + col * kc, kCols * 4, sums + col, kc, init,
-                                next + col / kCols * share, share);
-      }
+      stream_block<V, kStepF32>(a, lda, rows, b, sums, kc, init);
+    }
+  } else if (dot) {
+    static_assert(!V::kHasDot || kCols == kPanelCols);
+    strip_rows<V, kStepDot>(a, lda, rows, b, kPanelBytes, sums, kc / 2, init, next, bytes);
+  } else if (!bf16 && kCols == kPanelCols) {
+    strip_rows<V, kStepF32>(a, lda, rows, b, kPanelBytes, sums, kc, init, next, bytes);
+  } else {
+    widen_block<V>(b, bf16, kc, strips);
+    const int64_t share = bytes * kCols / kPanelCols;
+    for (int64_t col = 0; col < kPanelCols; col += kCols) {
+      strip_rows<V, kStepF32>(a, lda, rows, strips + col * kc, kCols * 4, sums + col, kc, init,
+                              next + col / kCols * share, share);
     }
   }
 }
 
+/// Each task keeps its block of activations in the second cache while the panels of its group go
+/// by.
 template <class V>
 void gemm_tasks(const GemmArgs& g, int64_t begin, int64_t end, float* scratch) {
   const int64_t panels = (g.n + kPanelCols - 1) / kPanelCols;
-  const int64_t panel_words = (g.b_type == kElementBf16 ? g.k_pad / 2 : g.k_pad) * kPanelCols;
+  const int64_t groups = (panels + g.group - 1) / g.group;
+  const bool bf16 = g.b_type == kElementBf16;
+  const int64_t panel_words = (bf16 ? g.k_pad / 2 : g.k_pad) * kPanelCols;
+  const int64_t sums_step = g.chunk_rows * kPanelCols;
+  // Words (4 bytes) of a row of a's block.
+  const int64_t lda = bf16 && V::kHasDot ? kBlockK / 2 : kBlockK;
   for (int64_t task = begin; task < end; ++task) {
-    const int64_t row0 = task / panels * g.chunk_rows;
+    const int64_t row0 = task / groups * g.chunk_rows;
     const int64_t rows = g.m - row0 < g.chunk_rows ? g.m - row0 : g.chunk_rows;
-    const int64_t panel = task % panels;
-    const auto* b = static_cast<const uint32_t*>(g.b) + panel * panel_words;
-    multiply_panel<V>(g, row0, rows, b, scratch, scratch + g.chunk_rows * kPanelCols);
-    finish_panel<V>(g, scratch, row0, rows, panel * kPanelCols);
+    const int64_t panel0 = task % groups * g.group;
+    const int64_t count = panels - panel0 < g.group ? panels - panel0 : g.group;
+    const auto* first = static_cast<const uint32_t*>(g.b) + panel0 * panel_words;
+    for (int64_t k = 0; k < g.k_pad; k += kBlockK) {
+      const int64_t kc = g.k_pad - k < kBlockK ? g.k_pad - k : kBlockK;
+      const char* a = static_cast<const char*>(g.a) + (k / kBlockK * g.m + row0) * lda * 4;
+      const int64_t offset = (bf16 ? k / 2 : k) * kPanelCols;
+      const int64_t next_offset = offset + (bf16 ? kc / 2 : kc) * kPanelCols;
+      for (int64_t p = 0; p < count; ++p) {
+        const uint32_t* b = first + p * panel_words + offset;
+        const uint32_t* next = p + 1 < count ? b + panel_words : first + next_offset;
+        multiply_block<V>(g, a, lda, rows, {b, reinterpret_cast<const char*>(next), kc, k == 0},
+                          scratch + p * sums_step, scratch + g.group * sums_step);
+      }
+    }
+    for (int64_t p = 0; p < count; ++p) {
+      finish_panel<V>(g, scratch + p * sums_step, row0, rows, (panel0 + p) * kPanelCols);
+    }
   }
 }
 

@@ -53,13 +53,15 @@ struct RotaryArgs {
   int64_t angle_stride;
 };
 
-/// A product of m blocked activation rows with n packed columns. Tasks are (chunk of rows, panel).
+/// A product of m blocked activation rows with n packed columns. Tasks are (chunk of rows, group of
+/// panels).
 struct GemmArgs {
   const void* a;  // [ceil(k_pad / kBlockK)][m][kBlockK] of the packed type
   const void* b;  // panels: [n / 64][k_pad][64] f32, or [n / 64][k_pad / 2][64][2] bf16
   int b_type;     // kElementF32 or kElementBf16
   int64_t m, n, k_pad;
   int64_t chunk_rows;  // rows of one task
+  int64_t group;       // panels of one task
   bool few_rows;       // stream b as it lies, do not copy it into strips
   float* y;
   int64_t y_stride;
@@ -109,7 +111,7 @@ struct KernelTable {
   // n_rows stored rows of k elements become columns [col, col + n_rows) of a panel.
   void (*pack_b)(const void* rows, int64_t row_bytes, int stored_type, int64_t n_rows, int64_t k,
                  int64_t k_pad, int packed_type, int64_t col, void* panel);
-  // Tasks [begin, end) of chunk * panels + panel; scratch of gemm_scratch_floats(chunk_rows).
+  // Tasks [begin, end) of chunk * groups + group; scratch of gemm_scratch_floats().
   void (*gemm)(const GemmArgs&, int64_t begin, int64_t end, float* scratch);
 
   // Rows [begin, end) of position * group + head-in-group of one kv head, at most kAttentionRows.
@@ -124,8 +126,8 @@ struct KernelTable {
 };
 
 /// Floats of scratch (64-byte aligned) the functions above want.
-inline constexpr int64_t gemm_scratch_floats(int64_t chunk_rows) {
-  return (chunk_rows + kBlockK) * kPanelCols;
+inline constexpr int64_t gemm_scratch_floats(int64_t chunk_rows, int64_t group) {
+  return (chunk_rows * group + kBlockK) * kPanelCols;
 }
 inline constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 inline constexpr int64_t attention_scratch_floats(int64_t head_dim) {
