@@ -106,7 +106,11 @@ struct Vec {
     __builtin_memcpy(&v, p, sizeof(v));
     return v;
   }
-  static I load_half(const uint16_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static I load_half(const uint16_t* p) {
+    uint16_t h[kWidth];
+    __builtin_memcpy(h, p, sizeof(h));  // stored weights may lie at odd addresses
+    return I{h[0], h[1], h[2], h[3]};
+  }
   static F select(S mask, F yes, F no) {
     const I m = reinterpret_cast<I>(mask);
     return reinterpret_cast<F>((reinterpret_cast<I>(yes) & m) | (reinterpret_cast<I>(no) & ~m));
