@@ -1,0 +1,130 @@
+"""reelm-bench as a user meets it; nothing here looks at how fast anything is.
+
+usage: bench_test.py REELM_BENCH_PROGRAM SOURCE_DIR
+"""
+import csv
+import io
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BENCH = sys.argv[1] if len(sys.argv) > 2 else ""
+SOURCE = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ".")
+CLIP = SOURCE / "models" / "demo" / "sample.mp4"
+TINY = ("--model", "synthetic:tiny")
+QUICK_ONCE = (*TINY, "--grid", "2,4,6", "--prompt-tokens", "20", "--new-tokens", "3")
+QUICK = (*QUICK_ONCE, "--repeat", "2")
+
+VIT = ["patch_embed", "norm", "qkv", "rotary", "attention", "proj", "mlp", "merger"]
+LLM = ["norm", "qkv", "rotary", "kv_write", "attention", "o_proj", "mlp", "lm_head"]
+
+
+def run(*args):
+    done = subprocess.run([BENCH, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=240, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+class Bench(unittest.TestCase):
+    def ok(self, *args):
+        code, out, err = run(*args)
+        self.assertEqual(code, 0, f"{args}: {err}")
+        return out
+
+    def fails(self, code, *args, says=""):
+        found, out, err = run(*args)
+        self.assertEqual(found, code, f"{args}: stdout {out!r} stderr {err!r}")
+        self.assertEqual(out, "")
+        self.assertTrue(err.startswith("reelm-bench: error: "), err)
+        self.assertEqual(err.count("\n"), 1, err)
+        self.assertIn(says, err)
+
+    def check(self, report):
+        for key in ("bf16_gflops", "int8_gops", "f32_gflops", "read_gbps"):
+            self.assertGreater(report["ceilings"][key], 0)
+        for key in ("cpu", "isa", "cores", "threads", "memory_gb"):
+            self.assertIn(key, report["machine"])
+        rows = {row["stage"]: row for row in report["stages"]}
+        self.assertEqual(len(rows), len(report["stages"]))
+        for row in rows.values():
+            for key in ("median_ms", "min_ms", "max_ms", "flop", "bytes", "rate"):
+                self.assertTrue(math.isfinite(row[key]) and row[key] >= 0, row)
+            self.assertTrue(row["min_ms"] <= row["median_ms"] <= row["max_ms"], row)
+            if row["percent_of_ceiling"] is not None:
+                self.assertTrue(math.isfinite(row["percent_of_ceiling"]), row)
+        # Parts lie inside of their stage: true of every single run, so of a single one's medians.
+        if report["work"]["repeat"] == 1:
+            for stage in ("vit", "prefill"):
+                parts = [r["median_ms"] for s, r in rows.items() if s.startswith(stage + ".")]
+                self.assertLessEqual(sum(parts), rows[stage]["median_ms"] * 1.05 + 0.05)
+        for stage, parts in (("vit", VIT), ("prefill", LLM), ("decode_token", LLM)):
+            self.assertIn(stage, rows)
+            self.assertEqual({f"{stage}.{part}" for part in parts},
+                             {s for s in rows if s.startswith(stage + ".")})
+        self.assertIn("merge", rows)
+        self.assertIn("sampling", rows)
+        totals = report["totals"]
+        for key in ("time_to_first_token_ms", "tokens_per_second", "end_to_end_ms",
+                    "peak_memory_bytes"):
+            self.assertTrue(math.isfinite(totals[key]) and totals[key] > 0, totals)
+        self.assertLessEqual(totals["time_to_first_token_ms"], totals["end_to_end_ms"])
+        return rows
+
+    def test_json_of_a_grid(self):
+        report = json.loads(self.ok(*QUICK, "--json"))
+        rows = self.check(report)
+        self.assertEqual(report["work"]["vision_tokens"], 12)
+        self.assertEqual(report["work"]["prompt_tokens"], 20)
+        self.assertNotIn("decode", rows)
+        self.assertIsNone(report["totals"]["load_cold_ms"])
+        self.assertGreater(report["totals"]["synthetic_make_ms"], 0)
+        self.check(json.loads(self.ok(*QUICK_ONCE, "--json", "--repeat", "1", "--dtype", "f32",
+                                      "--threads", "1")))
+
+    def test_json_of_a_clip_and_a_directory(self):
+        report = json.loads(self.ok("--model", SOURCE / "models" / "demo", "--media", CLIP,
+                                    "--new-tokens", 2, "--repeat", 1, "--json"))
+        rows = self.check(report)
+        for stage in ("open", "scan", "seek", "decode", "convert", "resize", "patchify"):
+            self.assertIn(stage, rows)
+        self.assertGreater(report["totals"]["load_cold_ms"], 0)
+        self.assertGreater(report["totals"]["load_warm_ms"], 0)
+
+    def test_table_csv_and_plot(self):
+        table = self.ok(*QUICK)
+        for word in ("ceilings:", "decode_token", "% ceiling", "tokens/s", "peak memory"):
+            self.assertIn(word, table)
+        with tempfile.TemporaryDirectory() as folder:
+            picture = pathlib.Path(folder) / "plot.png"
+            rows = list(csv.DictReader(io.StringIO(self.ok(*QUICK, "--csv", "--plot", picture))))
+            self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+        self.assertIn("vit.merger", {row["stage"] for row in rows})
+
+    def test_bad_usage(self):
+        self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
+        for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",
+                     "1,99999999999999999999,2"):
+            self.fails(2, *TINY, "--grid=" + grid)
+        self.fails(2, *TINY, "--grid", "1,4,6", "--media", CLIP)
+        self.fails(2, *QUICK[:4], "--prompt-tokens", "6")  # 12 vision tokens alone
+        self.fails(2, *TINY, "--prompt-tokens", "40000")
+        for flag in ("--repeat", "--new-tokens", "--threads", "--prompt-tokens"):
+            self.fails(2, *TINY, flag, "0")
+            self.fails(2, *TINY, flag, "x")
+        self.fails(2, *TINY, "--dtype", "f64", says="f64")
+        self.fails(2, *QUICK, "--json", "--csv")
+        self.fails(2, "--nothing")
+
+    def test_bad_input(self):
+        self.fails(1, "--model", "/nowhere/at/all", says="/nowhere/at/all")
+        self.fails(1, *TINY, "--media", "/nowhere.mp4", says="/nowhere.mp4")
+        self.fails(1, *TINY, "--media", SOURCE / "Makefile", says="Makefile")
+        self.fails(1, *QUICK, "--plot", "/nowhere/plot.png", says="/nowhere/plot.png")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -1,0 +1,138 @@
+// Operations and bytes, worked out by hand.
+#include "bench/costs.h"
+
+#include <gtest/gtest.h>
+
+#include "pipeline/synthetic.h"
+
+namespace reelm::bench {
+namespace {
+
+const Formats kF32 = {4, 4, 4};
+
+Cost find(const StageCosts& costs, const std::string& stage) {
+  for (const auto& [name, cost] : costs) {
+    if (name == stage) return cost;
+  }
+  ADD_FAILURE() << "no stage " << stage;
+  return {};
+}
+
+/// Parts of a stage add up to it.
+void expect_sum(const StageCosts& costs, const std::string& stage) {
+  Cost sum;
+  for (const auto& [name, cost] : costs) {
+    if (!name.starts_with(stage + ".")) continue;
+    sum.flop += cost.flop;
+    sum.bytes += cost.bytes;
+  }
+  EXPECT_DOUBLE_EQ(find(costs, stage).flop, sum.flop);
+  EXPECT_DOUBLE_EQ(find(costs, stage).bytes, sum.bytes);
+}
+
+// embed_dim 4, 2 heads of 2, MLP 8, patches of 3*2*2*2 = 24 values, 2x2 merged to 6 wide; 8
+// patches.
+vision::qwen2_vl::VisionConfig small_vision() {
+  vision::qwen2_vl::VisionConfig config;
+  config.depth = 3;
+  config.embed_dim = 4;
+  config.num_heads = 2;
+  config.hidden_size = 6;
+  config.patch_size = 2;
+  config.intermediate_size = 8;
+  return config;
+}
+
+TEST(Costs, Vision) {
+  const StageCosts costs = vision_costs(small_vision(), {1, 2, 4}, kF32);
+  EXPECT_EQ(find(costs, "vit.patch_embed").flop, 2 * 8 * 24 * 4);
+  EXPECT_EQ(find(costs, "vit.patch_embed").bytes, 4 * (24 * 4 + 8 * 24 + 8 * 4));
+  EXPECT_EQ(find(costs, "vit.qkv").flop, 3 * 2 * 8 * 4 * 12);
+  EXPECT_EQ(find(costs, "vit.qkv").bytes, 3 * 4 * (4 * 12 + 8 * 4 + 8 * 12));
+  EXPECT_EQ(find(costs, "vit.rotary").flop, 3 * 3 * 8 * 8);  // q and k, 3 operations an element
+  EXPECT_EQ(find(costs, "vit.attention").flop, 3 * 4 * 8 * 8 * 4);
+  EXPECT_EQ(find(costs, "vit.attention").bytes, 3 * 4 * (3 * 8 * 4 + 8 * 4));
+  EXPECT_EQ(find(costs, "vit.proj").flop, 3 * 2 * 8 * 4 * 4);
+  EXPECT_EQ(find(costs, "vit.proj").bytes, 3 * 4 * (4 * 4 + 8 * 4 + 2 * 8 * 4));
+  EXPECT_EQ(find(costs, "vit.mlp").flop, 3 * 2 * 8 * (4 * 8 + 8 * 4));
+  EXPECT_EQ(find(costs, "vit.mlp").bytes, 3 * 4 * (2 * 4 * 8 + 3 * 8 * 4));
+  EXPECT_EQ(find(costs, "vit.norm").bytes, 6 * 4 * 2 * 8 * 4);
+  EXPECT_EQ(find(costs, "vit.merger").flop, 8 * 8 * 4 + 2 * 2 * (16 * 16 + 16 * 6));
+  expect_sum(costs, "vit");
+  // Slices do not attend to one another: twice the slices, twice everything.
+  const StageCosts twice = vision_costs(small_vision(), {2, 2, 4}, kF32);
+  EXPECT_EQ(find(twice, "vit").flop, 2 * find(costs, "vit").flop);
+}
+
+// hidden 8, 4 heads of 2 over 2 kv heads, MLP 16, 3 layers, 10 tokens in the vocabulary.
+llm::qwen2_vl::DecoderConfig small_decoder() {
+  llm::qwen2_vl::DecoderConfig config;
+  config.hidden_size = 8;
+  config.intermediate_size = 16;
+  config.num_hidden_layers = 3;
+  config.num_attention_heads = 4;
+  config.num_key_value_heads = 2;
+  config.head_dim = 2;
+  config.vocab_size = 10;
+  return config;
+}
+
+TEST(Costs, Prefill) {
+  const StageCosts costs = prefill_costs(small_decoder(), 5, {2, 2, 4});
+  EXPECT_EQ(find(costs, "merge").bytes, 5 * 8 * (4 + 4));
+  EXPECT_EQ(find(costs, "prefill.qkv").flop, 3 * 2 * 5 * 8 * 16);
+  EXPECT_EQ(find(costs, "prefill.qkv").bytes, 3 * (8 * 16 * 2 + 5 * (8 + 16) * 4));
+  EXPECT_EQ(find(costs, "prefill.kv_write").bytes, 3 * 5 * 8 * (4 + 2));
+  // Two layers of 1 + 2 + 3 + 4 + 5 pairs, one where the last row attends to 5.
+  EXPECT_EQ(find(costs, "prefill.attention").flop, (2 * 15 + 5) * 4 * 8);
+  EXPECT_EQ(find(costs, "prefill.o_proj").flop, (2 * 5 + 1) * 2 * 8 * 8);
+  EXPECT_EQ(find(costs, "prefill.mlp").flop, (2 * 5 + 1) * 2 * 3 * 8 * 16);
+  EXPECT_EQ(find(costs, "prefill.mlp").bytes, 3 * 3 * 8 * 16 * 2 + (2 * 5 + 1) * 2 * 8 * 4);
+  EXPECT_EQ(find(costs, "prefill.lm_head").flop, 2 * 8 * 10);
+  EXPECT_EQ(find(costs, "prefill.norm").bytes, 5 * 2 * 8 * 4 + 2 * (2 * 5 + 1) * 4 * 8 * 4);
+  expect_sum(costs, "prefill");
+}
+
+TEST(Costs, Decode) {
+  const StageCosts costs = decode_costs(small_decoder(), 7, {2, 2, 4});
+  EXPECT_EQ(find(costs, "decode_token.attention").flop, 3 * 4 * 7 * 8);
+  EXPECT_EQ(find(costs, "decode_token.attention").bytes, 3 * (2 * 8 * 4 + 2 * 7 * 4 * 2));
+  EXPECT_EQ(find(costs, "decode_token.lm_head").bytes, 8 * 10 * 2 + (8 + 10) * 4);
+  expect_sum(costs, "decode_token");
+}
+
+// What docs/performance.md and others say of the real model.
+TEST(Costs, Qwen2Vl2b) {
+  const auto sizes = pipeline::synthetic_sizes("synthetic:qwen2-vl-2b");
+  const Formats bf16 = {2, 2, 2};
+  // 32 blocks of 19.66 M weights and 4 * n^2 * 1280 of attention, n = 1196; embedding and merger.
+  EXPECT_NEAR(find(vision_costs(sizes.vision, {1, 26, 46}, bf16), "vit").flop, 1.764e12, 0.002e12);
+  // 28 layers of 46.8 M weights and a head of 233 M, 2 bytes each: 3.09 GB a token.
+  EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, bf16), "decode_token").bytes, 3.09e9, 0.01e9);
+  EXPECT_NEAR(find(prefill_costs(sizes.decoder, 512, bf16), "prefill").flop, 1.335e12, 0.04e12);
+}
+
+TEST(Costs, Frames) {
+  FrameSizes sizes;
+  sizes.decoded = 10;
+  sizes.taken = 2;
+  sizes.source_height = 8;
+  sizes.source_width = 16;
+  sizes.height = 4;
+  sizes.width = 16;
+  const StageCosts costs = frame_costs(sizes);
+  EXPECT_EQ(find(costs, "decode").bytes, 10 * 8 * 16 * 1.5);
+  EXPECT_EQ(find(costs, "convert").bytes, 2 * 8 * 16 * 4.5);
+  // Across stays; down shrinks by 2, so 8 taps.
+  EXPECT_EQ(find(costs, "resize").flop, 2 * (2 * 3 * 4 * 16 * 8));
+  EXPECT_EQ(find(costs, "patchify").bytes, 2 * 4 * 16 * 3 * 5);
+}
+
+TEST(Costs, Floor) {
+  EXPECT_EQ(floor_seconds({100, 10}, 50, 1), 10);
+  EXPECT_EQ(floor_seconds({100, 10}, 5, 1), 20);
+  EXPECT_EQ(floor_seconds({0, 0}, 5, 1), 0);
+}
+
+}  // namespace
+}  // namespace reelm::bench
