@@ -24,7 +24,7 @@ struct Vec {
   static void store(float* p, F v) { __builtin_memcpy(p, &v, sizeof(v)); }
   static F load_n(const float* p, int64_t n) {
     F v = zero();
-    for (int64_t i = 0; i < n; ++i) v[i] = p[i];
+    __builtin_memcpy(&v, p, static_cast<unsigned long>(n) * sizeof(float));
     return v;
   }
   static void store_n(float* p, F v, int64_t n) {
