@@ -1,6 +1,7 @@
 #include "preprocess/demuxer.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <cstring>
 #include <numbers>
@@ -225,10 +226,12 @@ void Demuxer::find_streams() {
   };
   check_streams();
   check_video();  // sizes that a header announces, before anything is decoded
-  // FFmpeg decodes a few frames to learn what headers do not say: within the same limits.
+  // FFmpeg decodes a few frames to learn what headers do not say. Sizes somewhat over the limit may
+  // be found out, so that the error can name them; anything larger is not decoded.
+  const std::int64_t most = 4 * std::min<std::int64_t>(limits_.frame_pixels, INT_MAX);
   std::vector<AVDictionary*> options(context_->nb_streams, nullptr);
   for (AVDictionary*& option : options) {
-    av_dict_set_int(&option, "max_pixels", limits_.frame_pixels, 0);
+    av_dict_set_int(&option, "max_pixels", std::min<std::int64_t>(most, INT_MAX), 0);
     av_dict_set(&option, "threads", "1", 0);
   }
   const int found = avformat_find_stream_info(context_, options.data());
@@ -275,8 +278,8 @@ int Demuxer::choose_video() const {
   }
   const AVCodecParameters& p = *context_->streams[best]->codecpar;
   if (p.width < 1 || p.height < 1) {
-    throw_error(ErrorCode::kFormat, "{}: stream {}: no frame size in the '{}' video", name_, best,
-                avcodec_get_name(p.codec_id));
+    throw_error(ErrorCode::kFormat, "{}: stream {}: no frame size found for the '{}' video", name_,
+                best, avcodec_get_name(p.codec_id));
   }
   return best;
 }

@@ -36,6 +36,26 @@ vector::Arithmetic arithmetic_of(ResizeMode mode) {
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
+/// Pillow 13 (ImagingResampleInner): the vertical pass goes first when the height shrinks by more
+/// than twice as many pixels as the width does. The rounding between the passes makes that visible.
+bool vertical_first(Size source, Size target, ResizeMode mode) {
+  const std::int64_t lost = source.height - target.height;
+  return mode == ResizeMode::kPil && lost > 0 && lost > (source.width - target.width) * 2;
+}
+
+/// [height, width, 3] to [width, height, 3].
+void transpose(TensorView<const std::uint8_t> from, std::uint8_t* to) {
+  const std::int64_t height = from.size(0), width = from.size(1);
+  constexpr std::int64_t kTile = 32;
+  for (std::int64_t y0 = 0; y0 < height; y0 += kTile) {
+    for (std::int64_t x = 0; x < width; ++x) {
+      for (std::int64_t y = y0; y < std::min(y0 + kTile, height); ++y) {
+        std::memcpy(to + (x * height + y) * 3, from.row(y) + x * 3, 3);
+      }
+    }
+  }
+}
+
 const void* weights_of(const FilterBank& bank, std::int64_t i) {
   if (!bank.f32.empty()) return bank.f32.data() + i * bank.stride;
   return bank.i32.data() + i * bank.stride;
@@ -53,6 +73,9 @@ struct Resizer::Impl {
   std::int64_t ring_rows = 0;    // a multiple of lanes: a block never wraps
   std::int64_t ring_stride = 0;  // elements
   std::vector<Workspace> workspaces;
+  // Vertical pass first: everything else is unused, and this works on the transposed picture.
+  std::unique_ptr<Resizer> turned;
+  AlignedBuffer<std::uint8_t> turned_source, turned_target;
 
   void grow_workspaces(std::size_t n) {
     const std::int64_t lanes = loops->lanes;
@@ -130,6 +153,15 @@ Resizer::Resizer(Size source, Size target, ResizeMode mode, VectorIsa isa)
   m.arithmetic = arithmetic_of(mode);
   m.loops = &loops_of(isa);
   if (source == target) return;
+  if (vertical_first(source, target, mode)) {
+    m.turned = std::make_unique<Resizer>(Size{source.width, source.height},
+                                         Size{target.width, target.height}, mode, isa);
+    m.turned_source =
+        AlignedBuffer<std::uint8_t>(static_cast<std::size_t>(source.height * source.width * 3));
+    m.turned_target =
+        AlignedBuffer<std::uint8_t>(static_cast<std::size_t>(target.height * target.width * 3));
+    return;
+  }
   m.horizontal = make_filter_bank(source.width, target.width, mode);
   m.vertical = make_filter_bank(source.height, target.height, mode);
   const std::int64_t lanes = m.loops->lanes;
@@ -156,6 +188,13 @@ void Resizer::run(TensorView<const std::uint8_t> source, TensorView<std::uint8_t
     for (std::int64_t y = 0; y < m.source.height; ++y) {
       std::memcpy(target.row(y), source.row(y), static_cast<std::size_t>(m.source.width * 3));
     }
+    return;
+  }
+  if (m.turned) {
+    transpose(source, m.turned_source.data());
+    m.turned->run({m.turned_source.data(), {m.source.width, m.source.height, 3}},
+                  {m.turned_target.data(), {m.target.width, m.target.height, 3}});
+    transpose({m.turned_target.data(), {m.target.width, m.target.height, 3}}, target.data());
     return;
   }
   // Each thread repeats the horizontal pass for the rows its first outputs share with the thread

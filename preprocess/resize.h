@@ -12,7 +12,7 @@
 namespace reelm::preprocess {
 
 /// Three resamplers with one filter (Keys' cubic, a = -0.5, stretched when shrinking) and three
-/// arithmetics. All go horizontally first, then vertically.
+/// arithmetics. They go horizontally first, then vertically; kPil may turn that round.
 enum class ResizeMode {
   /// torchvision.transforms.functional.resize of a uint8 tensor, as qwen-vl-utils calls it: cast to
   /// float32, both passes in float32 (fused multiply-add), clamped and rounded half to even once.
@@ -21,7 +21,9 @@ enum class ResizeMode {
   /// torch's
   /// native uint8 path, 16-bit weights, rounded to uint8 after each pass.
   kTorchUint8,
-  /// PIL.Image.resize: 22-bit weights, rounded to uint8 after each pass.
+  /// PIL.Image.resize (Pillow 13): 22-bit weights, rounded to uint8 after each pass; vertically
+  /// first
+  /// where the height shrinks by more than twice as many pixels as the width.
   kPil,
 };
 

@@ -1,0 +1,295 @@
+// Where bytes come from, and what hostile or broken ones do.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "preprocess/patch_reader.h"
+#include "tests/preprocess/preprocess_testing.h"
+
+namespace reelm::preprocess {
+namespace {
+
+using testing::all_frames;
+using testing::clip;
+using testing::error_of;
+using testing::frame_crcs;
+using testing::read_file;
+using testing::TemporaryFolder;
+
+ErrorCode code_of(const MediaSource& source, const Limits& limits = {}) {
+  return error_of([&] {
+           Media media(source, limits);
+           if (!media.is_image()) {
+             FrameReader reader(media, all_frames(media.frame_index().size()), limits);
+             RgbFrame frame;
+             while (reader.next(frame)) {
+             }
+           }
+         })
+      .code();
+}
+
+TEST(Source, PathPipeFifoDescriptorAndMemoryGiveTheSameFrames) {
+  for (const char* name : {"groups.mp4", "open_group.ts", "hidden.webm", "reordered.avi"}) {
+    const auto bytes = read_file(clip(name));
+    Media by_path(MediaSource::from_path(clip(name)));
+    const auto numbers = all_frames(by_path.frame_index().size());
+    const auto expected = frame_crcs(by_path, numbers);
+
+    Media by_memory(
+        MediaSource::from_memory(std::make_shared<const std::vector<std::byte>>(bytes), "memory"));
+    EXPECT_EQ(frame_crcs(by_memory, numbers), expected) << name;
+
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    std::thread writer([&] {
+      std::size_t at = 0;
+      while (at < bytes.size()) {  // in small pieces
+        const ssize_t n =
+            ::write(ends[1], bytes.data() + at, std::min<std::size_t>(777, bytes.size() - at));
+        if (n <= 0) break;
+        at += static_cast<std::size_t>(n);
+      }
+      ::close(ends[1]);
+    });
+    Media by_pipe(MediaSource::from_descriptor(ends[0], "pipe"));
+    writer.join();
+    ::close(ends[0]);
+    EXPECT_EQ(by_pipe.info().size_bytes, static_cast<std::int64_t>(bytes.size()));
+    EXPECT_EQ(frame_crcs(by_pipe, numbers), expected) << name;
+
+    const int fd = ::open(clip(name).c_str(), O_RDONLY);
+    Media by_descriptor(MediaSource::from_descriptor(fd, "file"));
+    EXPECT_EQ(frame_crcs(by_descriptor, numbers), expected) << name;
+    ::close(fd);
+
+    const TemporaryFolder folder;
+    const auto fifo = folder.path() / "fifo";
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    std::thread late([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(120));
+      std::ofstream(fifo, std::ios::binary)
+          .write(reinterpret_cast<const char*>(bytes.data()),
+                 static_cast<std::streamsize>(bytes.size()));
+    });
+    Media by_fifo(MediaSource::from_path(fifo));
+    late.join();
+    EXPECT_EQ(frame_crcs(by_fifo, numbers), expected) << name;
+  }
+}
+
+TEST(Source, DashIsStandardInput) {
+  EXPECT_EQ(MediaSource::from_argument("-").kind(), MediaSource::Kind::kDescriptor);
+  EXPECT_EQ(MediaSource::from_argument("-").descriptor(), 0);
+  EXPECT_EQ(MediaSource::from_argument("a.mp4").path(), "a.mp4");
+}
+
+TEST(Source, ADescriptorIsReadFromWhereItStands) {
+  const TemporaryFolder folder;
+  auto bytes = read_file(clip("one_frame.mp4"));
+  bytes.insert(bytes.begin(), 1000, std::byte{'x'});
+  const int fd = ::open(folder.write("offset", bytes).c_str(), O_RDONLY);
+  ASSERT_EQ(::lseek(fd, 1000, SEEK_SET), 1000);
+  Media media(MediaSource::from_descriptor(fd, "offset"));
+  EXPECT_EQ(media.frame_index().size(), 1);
+  ::close(fd);
+}
+
+TEST(Source, BadFilesAreNamedErrors) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(code_of(MediaSource::from_path(folder.path() / "missing.mp4")), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(MediaSource::from_path(folder.path())), ErrorCode::kIo);
+  EXPECT_EQ(code_of(MediaSource::from_path(folder.write("empty", std::string()))),
+            ErrorCode::kFormat);
+  EXPECT_EQ(code_of(MediaSource::from_path("/dev/null")), ErrorCode::kFormat);
+  std::string random;
+  std::uint64_t state = 1;
+  for (int i = 0; i < 20'000; ++i) {
+    random += static_cast<char>((state = state * 6364136223846793005u + 1) >> 56);
+  }
+  EXPECT_EQ(code_of(MediaSource::from_path(folder.write("random", random))), ErrorCode::kFormat);
+  EXPECT_EQ(code_of(MediaSource::from_path(folder.write("text", "What is this?\n"))),
+            ErrorCode::kFormat);
+  EXPECT_EQ(code_of(MediaSource::from_path(folder.write("zeros", std::string(5000, '\0')))),
+            ErrorCode::kFormat);
+  const Error named = error_of([&] { Media(MediaSource::from_path(folder.path() / "text")); });
+  EXPECT_NE(std::string(named.what()).find("text"), std::string::npos);
+}
+
+TEST(Source, NothingElseIsEverOpened) {
+  const TemporaryFolder folder;
+  const std::string target = clip("groups.mp4").string();
+  const std::string playlists[] = {
+      "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n" + target +
+          "\n#EXT-X-ENDLIST\n",
+      "ffconcat version 1.0\nfile '" + target + "'\n",
+      "<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\"></MPD>",
+      "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+      "[playlist]\nFile1=" + target + "\n"};
+  for (const std::string& text : playlists) {
+    const ErrorCode code = code_of(MediaSource::from_path(folder.write("list", text)));
+    EXPECT_TRUE(code == ErrorCode::kUnsupported || code == ErrorCode::kFormat) << text;
+  }
+  // A path is a path, whatever protocol it looks like.
+  for (const char* name : {"concat:a.mp4|b.mp4", "subfile,,start,0,end,9,,:a.mp4", "http://x/a.mp4",
+                           "file:a.mp4", "data:video/mp4;base64,AAAA"}) {
+    EXPECT_EQ(code_of(MediaSource::from_argument(name)), ErrorCode::kNotFound) << name;
+  }
+}
+
+TEST(Source, LimitsNameThemselves) {
+  const auto limited = [](const Limits& limits, const char* name, const char* file) {
+    const Error e = error_of([&] {
+      Media media(MediaSource::from_path(clip(file)), limits);
+      media.frame_index();
+    });
+    EXPECT_EQ(e.code(), ErrorCode::kLimit) << e.what();
+    EXPECT_NE(std::string(e.what()).find(name), std::string::npos) << e.what();
+  };
+  limited({.frame_pixels = 1000}, "frame-pixels", "groups.mp4");
+  limited({.frame_pixels = 1000}, "frame-pixels", "open_group.ts");
+  limited({.frames_considered = 10}, "frames-considered", "groups.mp4");
+  limited({.streams = 0}, "streams", "groups.mp4");
+  limited({.probe_seconds = 0}, "probe-seconds", "groups.mp4");
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "0123456789", 10), 10);
+  const Error e = error_of(
+      [&] { Media(MediaSource::from_descriptor(ends[0], "standard input"), {.media_bytes = 5}); });
+  EXPECT_EQ(e.code(), ErrorCode::kLimit);
+  EXPECT_NE(std::string(e.what()).find("media-bytes"), std::string::npos) << e.what();
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+// The sizes that a header announces, changed to huge ones.
+TEST(Source, HugeDimensionsAreRefusedBeforeDecoding) {
+  auto bytes = read_file(clip("wide_row.mp4"));
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::size_t at = text.rfind("avc1") + 4 + 24;  // width and height of the sample entry
+  ASSERT_EQ(static_cast<int>(bytes[at + 1]), 84);
+  for (std::size_t i = at; i < at + 4; ++i) bytes[i] = std::byte{0xff};
+  EXPECT_EQ(code_of(MediaSource::from_memory(std::span(bytes), "huge.mp4")), ErrorCode::kLimit);
+}
+
+TEST(Source, TruncatedFilesGiveWhatIsLeftAndSayWhatIsLost) {
+  const auto bytes = read_file(clip("groups.mp4"));
+  Media whole(MediaSource::from_memory(std::span(bytes), "whole.mp4"));
+  const auto expected = frame_crcs(whole, all_frames(60));
+  for (const double part : {0.5, 0.7, 0.95}) {
+    const auto n = static_cast<std::size_t>(static_cast<double>(bytes.size()) * part);
+    Media media(MediaSource::from_memory(std::span(bytes).first(n), "short.mp4"));
+    const FrameIndex& index = media.frame_index();
+    ASSERT_LT(index.size(), 60);
+    ASSERT_GT(index.size(), 5);
+    EXPECT_TRUE(index.truncated);
+    ASSERT_EQ(index.warnings.size(), 1u);
+    EXPECT_NE(index.warnings[0].find("truncated"), std::string::npos) << index.warnings[0];
+    EXPECT_NE(index.warnings[0].find("60 frames"), std::string::npos) << index.warnings[0];
+    // Frames whose references are there are the same; each number gives some frame.
+    FrameReader reader(media, all_frames(index.size()));
+    RgbFrame frame;
+    std::int64_t read = 0, same = 0;
+    while (reader.next(frame)) {
+      same += testing::crc32(frame.pixels) == expected[static_cast<std::size_t>(read)] ? 1 : 0;
+      ++read;
+    }
+    EXPECT_EQ(read, index.size());
+    EXPECT_GE(same, read - 8);
+  }
+}
+
+TEST(Source, TruncatedOrDamagedAnywhereIsAnErrorOrFramesNeverACrash) {
+  for (const char* name : {"turned_90.mp4", "no_count.mkv", "odd.webm", "pictures.gif",
+                           "reordered.avi", "open_group.ts"}) {
+    const auto bytes = read_file(clip(name));
+    const auto try_all = [&](std::span<const std::byte> some) {
+      try {
+        Media media(MediaSource::from_memory(some, name));
+        FrameReader reader(media, all_frames(media.frame_index().size()), {}, nullptr,
+                           {.threads = 1});
+        RgbFrame frame;
+        while (reader.next(frame)) ASSERT_GT(frame.pixels.numel(), 0);
+      } catch (const Error& e) {
+        EXPECT_NE(std::string(e.what()).find(name), std::string::npos) << e.what();
+      }
+    };
+    for (int i = 0; i < 12; ++i)
+      try_all(std::span(bytes).first(bytes.size() * static_cast<std::size_t>(i) / 12));
+    std::uint64_t state = 7;
+    for (int i = 0; i < 12; ++i) {
+      auto damaged = bytes;
+      for (int k = 0; k < 20; ++k) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        damaged[(state >> 33) % damaged.size()] ^= static_cast<std::byte>(state >> 24 | 1);
+      }
+      try_all(damaged);
+    }
+  }
+}
+
+// A damaged frame in the middle: the others are there, and a warning tells.
+TEST(Source, DamagedFramesAreReplacedAndReported) {
+  auto bytes = read_file(clip("groups.mp4"));
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::size_t data = text.find("mdat") + 4;
+  for (std::size_t i = data + 4500; i < data + 5500; ++i) bytes[i] = std::byte{0xff};
+  Media media(MediaSource::from_memory(std::span(bytes), "damaged.mp4"));
+  ASSERT_EQ(media.frame_index().size(), 60);
+  FrameReader reader(media, all_frames(60));
+  RgbFrame frame;
+  std::int64_t n = 0;
+  while (reader.next(frame)) ++n;
+  EXPECT_EQ(n, 60);
+  EXPECT_FALSE(reader.warnings().empty());
+}
+
+TEST(Source, CancelReachesEveryStage) {
+  CancelToken cancelled;
+  cancelled.cancel();
+  const auto code = [&](auto fn) { return error_of(fn).code(); };
+  const auto source = MediaSource::from_path(clip("groups.mp4"));
+  EXPECT_EQ(code([&] { Media(source, {}, &cancelled); }), ErrorCode::kCancelled);
+  Media media(source);
+  EXPECT_EQ(code([&] { media.frame_index(&cancelled); }), ErrorCode::kCancelled);
+  EXPECT_EQ(media.frame_index().size(), 60);  // usable afterwards
+  CancelToken token;
+  FrameReader reader(media, all_frames(60), {}, &token);
+  RgbFrame frame;
+  ASSERT_TRUE(reader.next(frame));
+  token.cancel();
+  EXPECT_EQ(code([&] { reader.next(frame); }), ErrorCode::kCancelled);
+}
+
+TEST(Source, CancelEndsWaitingForAPipe) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  CancelToken token;
+  std::thread canceller([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    token.cancel();
+  });
+  EXPECT_EQ(
+      error_of([&] { Media(MediaSource::from_descriptor(ends[0], "pipe"), {}, &token); }).code(),
+      ErrorCode::kCancelled);
+  canceller.join();
+  CancelToken deadline;
+  deadline.set_deadline(CancelToken::Clock::now() + std::chrono::milliseconds(50));
+  EXPECT_EQ(
+      error_of([&] { Media(MediaSource::from_descriptor(ends[0], "pipe"), {}, &deadline); }).code(),
+      ErrorCode::kCancelled);
+  const TemporaryFolder folder;
+  const auto fifo = folder.path() / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(error_of([&] { Media(MediaSource::from_path(fifo), {}, &deadline); }).code(),
+            ErrorCode::kCancelled);  // nobody ever writes
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+}  // namespace
+}  // namespace reelm::preprocess
