@@ -74,7 +74,8 @@ Scan read_all(Media::Impl& media, const CancelToken* cancel) {
     }
     damage = 0;
     ++scan.read;
-    if (scan.read > media.limits.frames_considered) {
+    // Frame numbers of this layer's tables have 32 bits.
+    if (scan.read > std::min<std::int64_t>(media.limits.frames_considered, INT32_MAX)) {
       throw_error(ErrorCode::kLimit, "{}: more than {} frames, the limit frames-considered",
                   media.source.name(), media.limits.frames_considered);
     }
