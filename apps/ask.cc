@@ -22,7 +22,7 @@ struct AskArguments {
   SamplingArguments sampling;
   pipeline::GenerationOptions generation;
   std::string system;
-  std::string dtype = "auto";
+  DtypeOptions dtypes;
   std::string position_rule = "paper";
   int threads = 0;
   bool json = false;
@@ -100,7 +100,8 @@ std::string answer_json(const pipeline::Answer& answer, const pipeline::Model& m
   out["peak_memory_bytes"] = answer.peak_memory_bytes;
   out["model"] = {{"directory", model.directory.string()},
                   {"model_type", model.model_type},
-                  {"dtype", pipeline::dtype_name(model.dtype)}};
+                  {"dtype", pipeline::dtype_name(model.dtypes.decoder)},
+                  {"vision_dtype", pipeline::dtype_name(model.dtypes.vision)}};
   out["threads"] = num_threads();
   out["isa"] = std::string(kernels::isa_name(kernels::active_isa()));
   // Names and answers may hold bytes that are not UTF-8.
@@ -127,7 +128,7 @@ std::string plan_text(const pipeline::RequestPlan& plan) {
 int run_ask(const AskArguments& a) {
   pipeline::Request request = make_request(a);
   pipeline::EngineOptions options;
-  options.dtype = pipeline::parse_dtype(a.dtype);
+  options.dtypes = a.dtypes.parse();
   options.threads = a.threads;
   options.limits = a.model.limits;
   // A wrong file name is told before gigabytes of weights are read.
@@ -199,9 +200,7 @@ void add_ask(CLI::App& app, Command& chosen) {
   sub->add_option("--seed", a->generation.seed, "of sampling")
       ->capture_default_str()
       ->group("Answer");
-  sub->add_option("--dtype", a->dtype, "what to compute in: auto (as the weights), f32, bf16")
-      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
-      ->capture_default_str();
+  a->dtypes.add_to(*sub);
   sub->add_option("--positions", a->position_rule,
                   "where text goes on after a long video: as the paper, or as transformers 5")
       ->check(CLI::IsMember({"paper", "installed"}))

@@ -100,6 +100,22 @@ std::filesystem::path ModelOptions::directory() const {
   return model.empty() ? pipeline::default_model_directory() : std::filesystem::path(model);
 }
 
+void DtypeOptions::add_to(CLI::App& app) {
+  const CLI::IsMember known({"auto", "f32", "bf16", "int8", "int4"});
+  app.add_option("--dtype", decoder,
+                 "weights of the decoder: auto (as stored), f32, bf16, int8, int4")
+      ->check(known)
+      ->capture_default_str();
+  app.add_option("--vision-dtype", vision,
+                 "weights of the vision tower (auto: as --dtype, but bf16 beside int8 and int4)")
+      ->check(known)
+      ->capture_default_str();
+}
+
+pipeline::ModelDtypes DtypeOptions::parse() const {
+  return {pipeline::parse_dtype(decoder), pipeline::parse_dtype(vision)};
+}
+
 void SamplingArguments::add_to(CLI::App& app) {
   const CLI::Range positive(std::int64_t{1}, std::int64_t{1} << 40);
   auto* fps = add_optional<double>(app, "--fps", values_.fps, "frames to take per second of video",

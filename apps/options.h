@@ -21,6 +21,16 @@ struct ModelOptions {
   std::filesystem::path directory() const;
 };
 
+/// --dtype and --vision-dtype.
+struct DtypeOptions {
+  std::string decoder = "auto";
+  std::string vision = "auto";
+
+  void add_to(CLI::App& app);
+  /// Throws Error{kInvalidArgument}.
+  pipeline::ModelDtypes parse() const;
+};
+
 /// --fps, --frames, ..., --reference, --sample: what the model sees of a video or image.
 struct SamplingArguments {
   void add_to(CLI::App& app);

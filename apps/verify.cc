@@ -17,7 +17,7 @@ struct VerifyArguments {
   std::string golden;
   std::vector<std::string> media;
   ModelOptions model;
-  std::string dtype = "f32";
+  DtypeOptions dtypes = {.decoder = "f32"};
   int threads = 0;
 };
 
@@ -29,7 +29,7 @@ int run_verify(const VerifyArguments& a) {
   pipeline::VerifyOptions options;
   options.model = a.model.model;
   options.media.assign(a.media.begin(), a.media.end());
-  options.dtype = pipeline::parse_dtype(a.dtype);
+  options.dtypes = a.dtypes.parse();
   options.threads = a.threads;
   options.limits = a.model.limits;
   const pipeline::VerifyReport report = pipeline::verify_golden(a.golden, options);
@@ -55,9 +55,7 @@ void add_verify(CLI::App& app, Command& chosen) {
   sub->add_option("GOLDEN", a->golden, "a file of tools/make_golden.py")->required();
   a->model.add_to(*sub);
   sub->add_option("--media", a->media, "media instead of those the golden names, in their order");
-  sub->add_option("--dtype", a->dtype, "what to compute in; bounds are 1e-4 in f32, 2e-2 in bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
+  a->dtypes.add_to(*sub);
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

@@ -30,12 +30,14 @@ Cost chain(double n, double in, double hidden, double out, double hidden_product
 Cost times(double n, Cost cost) {
   cost.flop *= n;
   cost.bytes *= n;
+  cost.attention_flop *= n;
   return cost;
 }
 
 Cost plus(Cost a, const Cost& b) {
   a.flop += b.flop;
   a.bytes += b.bytes;
+  a.attention_flop += b.attention_flop;
   if (b.unit == Unit::kMatrix) a.unit = Unit::kMatrix;
   return a;
 }
@@ -87,7 +89,8 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
   // Scores and mixing: 2 * head_dim operations each for a pair and head. Reads q, writes the mix,
   // reads the keys and values in the cache's type.
   const auto attention = [&](double n, double pairs) {
-    return Cost{4 * pairs * q, 2 * n * q * kF32 + 2 * pass.keys * kv * f.kv_bytes, Unit::kMatrix};
+    return Cost{4 * pairs * q, 2 * n * q * kF32 + 2 * pass.keys * kv * f.kv_bytes, Unit::kMatrix,
+                4 * pairs * q};
   };
   const auto mlp = [&](double n) { return chain(n, hidden, width, hidden, 2, f.weight_bytes); };
   const Cost kv_write = {0, rows * 2 * kv * (kF32 + f.kv_bytes)};
@@ -104,7 +107,7 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
       {"o_proj", all_but_last(product(rows, q, hidden, f.weight_bytes),
                               product(last, q, hidden, f.weight_bytes))},
       {"mlp", all_but_last(mlp(rows), mlp(last))},
-      {"lm_head", product(1, hidden, static_cast<double>(c.vocab_size), f.weight_bytes)},
+      {"lm_head", product(1, hidden, static_cast<double>(c.vocab_size), f.kept_bytes)},
   };
 }
 
@@ -122,11 +125,11 @@ StageCosts vision_costs(const vision::qwen2_vl::VisionConfig& c, const GridThw& 
   Cost mlp = chain(n, d, hidden, d, 1, w);
   mlp.bytes += n * d * kF32;  // adds to the residual
   // Two products of n x n by head_dim a head; q, k, v in and the mix out, no scores in memory.
-  const Cost attention = {4 * n * n * d, 4 * n * d * kF32, Unit::kMatrix};
+  const Cost attention = {4 * n * n * d, 4 * n * d * kF32, Unit::kMatrix, 4 * n * n * d};
   const Cost merger = plus(layer_norm(n, d), chain(n / merge, d * merge, d * merge,
                                                    static_cast<double>(c.hidden_size), 1, w));
   StageCosts parts = {
-      {"patch_embed", product(n, static_cast<double>(c.patch_dim()), d, w)},
+      {"patch_embed", product(n, static_cast<double>(c.patch_dim()), d, f.kept_bytes)},
       {"norm", times(2 * depth, layer_norm(n, d))},
       {"qkv", times(depth, product(n, d, 3 * d, w))},
       {"rotary", times(depth, rotary(n, 2 * static_cast<double>(c.num_heads),
@@ -182,10 +185,19 @@ StageCosts frame_costs(const FrameSizes& s) {
   };
 }
 
-double floor_seconds(const Cost& cost, double ops, double bytes) {
-  const double by_flop = ops > 0 ? cost.flop / ops : 0.0;
-  const double by_bytes = bytes > 0 ? cost.bytes / bytes : 0.0;
-  return std::max(by_flop, by_bytes);
+double flop_seconds(const Cost& cost, const Peaks& peaks) {
+  double seconds = 0.0;
+  if (peaks.ops > 0) seconds += (cost.flop - cost.attention_flop) / peaks.ops;
+  if (peaks.attention_ops > 0) seconds += cost.attention_flop / peaks.attention_ops;
+  return seconds;
+}
+
+double byte_seconds(const Cost& cost, const Peaks& peaks) {
+  return peaks.bytes > 0 ? cost.bytes / peaks.bytes : 0.0;
+}
+
+double floor_seconds(const Cost& cost, const Peaks& peaks) {
+  return std::max(flop_seconds(cost, peaks), byte_seconds(cost, peaks));
 }
 
 }  // namespace reelm::bench

@@ -17,7 +17,7 @@ namespace reelm::bench {
 /// Which ceiling the operations of a stage run against.
 enum class Unit {
   kF32,     ///< elementwise arithmetic and filters
-  kMatrix,  ///< products, in the type the model computes in
+  kMatrix,  ///< products, in the type the model's weights have
 };
 
 /// A multiply and an add are two operations. Bytes are those that must come from or go to memory
@@ -28,17 +28,20 @@ struct Cost {
   double flop = 0.0;
   double bytes = 0.0;
   Unit unit = Unit::kF32;
+  /// How many of `flop` are attention's, which computes in bf16 beside quantised weights.
+  double attention_flop = 0.0;
 };
 
 /// Stages in the order they run; "vit" and then its parts "vit.qkv", ...
 using StageCosts = std::vector<std::pair<std::string, Cost>>;
 
-/// Bytes of one element as the model runs: weights 4 (f32) or 2 (bf16), KV cache likewise;
+/// Bytes of one element as the model runs: weights 4 (f32), 2 (bf16) or less; KV cache likewise;
 /// embeddings as the checkpoint stores them. Activations between stages are f32.
 struct Formats {
   double weight_bytes = 4.0;
   double kv_bytes = 4.0;
   double embedding_bytes = 4.0;
+  double kept_bytes = 4.0;  ///< of weights that keep more bits: the head, the patch embedding
 };
 
 /// The vision tower over grid[0] slices of grid[1] x grid[2] patches, each encoded on its own:
@@ -72,8 +75,17 @@ struct FrameSizes {
 /// 4:2:0, 1.5 bytes a pixel): its arithmetic depends on the film.
 StageCosts frame_costs(const FrameSizes& sizes);
 
-/// Seconds below which no implementation can get: the larger of operations over `ops` and bytes
-/// over `bytes` (both a second). 0 when nothing is counted.
-double floor_seconds(const Cost& cost, double ops, double bytes);
+/// What a machine can do in a second at best.
+struct Peaks {
+  double ops = 0.0;            ///< of everything but attention
+  double attention_ops = 0.0;  ///< of attention
+  double bytes = 0.0;
+};
+
+/// Seconds that the operations, and that the bytes of a cost take at the least.
+double flop_seconds(const Cost& cost, const Peaks& peaks);
+double byte_seconds(const Cost& cost, const Peaks& peaks);
+/// Seconds below which no implementation can get: the larger of both. 0 when nothing is counted.
+double floor_seconds(const Cost& cost, const Peaks& peaks);
 
 }  // namespace reelm::bench

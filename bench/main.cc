@@ -31,7 +31,7 @@ struct Options {
   apps::ModelOptions model;
   Workload work;
   std::string grid;
-  std::string dtype = "auto";
+  apps::DtypeOptions dtypes;
   int threads = 0;
   bool json = false, csv = false;
   std::string plot;
@@ -92,12 +92,12 @@ double ms_since(Clock::time_point begin) {
 
 /// Opens or makes the model; how long it took goes to `totals`.
 Loaded load(const Options& options, Totals& totals) {
-  const pipeline::Dtype dtype = pipeline::parse_dtype(options.dtype);
+  const pipeline::ModelDtypes dtypes = options.dtypes.parse();
   Loaded out;
   if (pipeline::is_synthetic(options.model.model)) {
     out.sizes = pipeline::synthetic_sizes(options.model.model);
     const auto begin = Clock::now();
-    out.model = pipeline::make_synthetic_model(options.model.model, dtype);
+    out.model = pipeline::make_synthetic_model(options.model.model, dtypes);
     totals.synthetic_make_ms = ms_since(begin);
     return out;
   }
@@ -105,7 +105,7 @@ Loaded load(const Options& options, Totals& totals) {
   const Limits& limits = options.model.limits;
   const auto open = [&] {
     const auto begin = Clock::now();
-    out.model = pipeline::open_model(directory, dtype, limits);
+    out.model = pipeline::open_model(directory, dtypes, limits);
     return ms_since(begin);
   };
   (void)pipeline::read_model_type(directory, limits);  // a wrong path is said before anything else
@@ -134,9 +134,10 @@ Report measure(const Options& options) {
   const Measured measured =
       run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
   report.totals.peak_memory_bytes = peak_memory_bytes();
-  const bool bf16 = loaded.model.dtype == pipeline::Dtype::kBF16;
+  const pipeline::ModelDtypes dtypes = loaded.model.dtypes;
   report.model = loaded.model.directory.string();
-  report.dtype = pipeline::dtype_name(loaded.model.dtype);
+  report.dtype = pipeline::dtype_name(dtypes.decoder);
+  report.vision_dtype = pipeline::dtype_name(dtypes.vision);
   loaded = Loaded();
   // Once more: neighbours may have come or gone, and a weak ceiling flatters everything.
   report.ceilings = best_of(report.ceilings, measure_ceilings(try_ms, read_bytes));
@@ -148,7 +149,7 @@ Report measure(const Options& options) {
   report.vision_tokens = measured.vision_tokens;
   report.new_tokens = options.work.new_tokens;
   report.repeat = options.work.repeat;
-  report.rows = make_rows(measured, report.ceilings, bf16);
+  report.rows = make_rows(measured, report.ceilings, dtypes);
   report.totals.time_to_first_token_ms = median(measured.first_token_ms);
   report.totals.end_to_end_ms = median(measured.end_to_end_ms);
   double step_ms = 0.0;
@@ -178,7 +179,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--repeat", options.work.repeat, "runs; the table has their median")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  app.add_option("--dtype", options.dtype, "auto, f32 or bf16")->capture_default_str();
+  options.dtypes.add_to(app);
   app.add_option("--threads", options.threads, "threads of all loops (as many as cores)")
       ->check(CLI::Range(1, 4096));
   auto* json = app.add_flag("--json", options.json, "print JSON");
@@ -204,7 +205,7 @@ int run(int argc, char** argv) {
     return apps::fail(kProgram, fmt::format("{} (see --help)", e.what()), apps::kExitUsage);
   }
   if (!options.grid.empty()) options.work.grid = parse_grid(options.grid);
-  (void)pipeline::parse_dtype(options.dtype);
+  (void)options.dtypes.parse();
   if (!options.plot.empty()) apps::check_writable(options.plot);
   if (options.threads > 0) set_num_threads(options.threads);
   const Report report = measure(options);

@@ -62,7 +62,32 @@ Machine describe_machine() {
   return machine;
 }
 
-std::vector<Row> make_rows(const Measured& measured, const Ceilings& ceilings, bool bf16) {
+namespace {
+
+/// GFLOP/s of products with weights of a type.
+double product_peak(const Ceilings& ceilings, pipeline::Dtype dtype) {
+  switch (dtype) {
+    case pipeline::Dtype::kF32:
+      return ceilings.f32.rate;
+    case pipeline::Dtype::kBF16:
+      return ceilings.bf16.rate;
+    default:
+      return ceilings.int8.rate;
+  }
+}
+
+Peaks peaks_of(const Ceilings& ceilings, const Cost& cost, pipeline::Dtype dtype) {
+  const bool f32 = dtype == pipeline::Dtype::kF32;
+  return {
+      .ops = 1e9 * (cost.unit == Unit::kMatrix ? product_peak(ceilings, dtype) : ceilings.f32.rate),
+      .attention_ops = 1e9 * (f32 ? ceilings.f32.rate : ceilings.bf16.rate),
+      .bytes = 1e9 * ceilings.read.rate};
+}
+
+}  // namespace
+
+std::vector<Row> make_rows(const Measured& measured, const Ceilings& ceilings,
+                           const pipeline::ModelDtypes& dtypes) {
   std::vector<Row> rows;
   for (const Samples& samples : measured.stages) {
     Row row;
@@ -74,15 +99,14 @@ std::vector<Row> make_rows(const Measured& measured, const Ceilings& ceilings, b
                                  [&](const auto& entry) { return entry.first == row.stage; });
     if (it != measured.costs.end() && row.median_ms > 0.0) {
       const Cost& cost = it->second;
-      const bool matrix = cost.unit == Unit::kMatrix && bf16;
-      const double ops = (matrix ? ceilings.bf16.rate : ceilings.f32.rate) * 1e9;
-      const double bytes = ceilings.read.rate * 1e9;
-      const bool by_flop = cost.flop / ops > cost.bytes / bytes;
+      const bool vision = row.stage.starts_with("vit");
+      const Peaks peaks = peaks_of(ceilings, cost, vision ? dtypes.vision : dtypes.decoder);
+      const bool by_flop = flop_seconds(cost, peaks) > byte_seconds(cost, peaks);
       row.flop = cost.flop;
       row.bytes = cost.bytes;
       row.rate = (by_flop ? cost.flop : cost.bytes) / row.median_ms * 1e-6;
       row.rate_unit = by_flop ? "GFLOP/s" : "GB/s";
-      row.percent_of_ceiling = floor_seconds(cost, ops, bytes) * 1e5 / row.median_ms;
+      row.percent_of_ceiling = floor_seconds(cost, peaks) * 1e5 / row.median_ms;
     }
     rows.push_back(std::move(row));
   }
@@ -93,12 +117,13 @@ std::string to_table(const Report& report) {
   const Machine& m = report.machine;
   std::string out = fmt::format(
       "machine: {}, {} cores, {} threads, {:.1f} GB, instruction set {}, load {:.2f}\n"
-      "model: {}, {}\n"
+      "model: {}, {} (vision tower: {})\n"
       "work: {}, grid {}x{}x{}, {} prompt tokens ({} vision), {} new tokens, {} runs\n"
       "ceilings:\n",
       m.cpu, m.cores, m.threads, m.memory_gb, m.isa, m.load_average, report.model, report.dtype,
-      report.media.empty() ? "made-up patches" : report.media, report.grid[0], report.grid[1],
-      report.grid[2], report.prompt_tokens, report.vision_tokens, report.new_tokens, report.repeat);
+      report.vision_dtype, report.media.empty() ? "made-up patches" : report.media, report.grid[0],
+      report.grid[1], report.grid[2], report.prompt_tokens, report.vision_tokens, report.new_tokens,
+      report.repeat);
   out += ceiling_line("bf16", report.ceilings.bf16, "GFLOP/s");
   out += ceiling_line("int8", report.ceilings.int8, "GOP/s");
   out += ceiling_line("f32", report.ceilings.f32, "GFLOP/s");
@@ -167,6 +192,7 @@ std::string to_json(const Report& report) {
       {"work",
        {{"model", report.model},
         {"dtype", report.dtype},
+        {"vision_dtype", report.vision_dtype},
         {"media", report.media.empty() ? Json(nullptr) : Json(report.media)},
         {"grid_thw", report.grid},
         {"prompt_tokens", report.prompt_tokens},

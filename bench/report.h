@@ -47,8 +47,9 @@ struct Report {
   Machine machine;
   Ceilings ceilings;
   std::string model;
-  std::string dtype;
-  std::string media;  ///< empty: made-up patches
+  std::string dtype;         ///< of the decoder
+  std::string vision_dtype;  ///< of the vision tower
+  std::string media;         ///< empty: made-up patches
   GridThw grid{};
   std::int64_t prompt_tokens = 0, vision_tokens = 0, new_tokens = 0;
   int repeat = 0;
@@ -57,7 +58,8 @@ struct Report {
 };
 
 /// Rows of what was measured, each against the ceiling that bounds it.
-std::vector<Row> make_rows(const Measured& measured, const Ceilings& ceilings, bool bf16);
+std::vector<Row> make_rows(const Measured& measured, const Ceilings& ceilings,
+                           const pipeline::ModelDtypes& dtypes);
 
 std::string to_table(const Report& report);
 std::string to_json(const Report& report);

@@ -140,21 +140,33 @@ void Runner::make_prompt() {
 }
 
 void Runner::add_costs() {
-  const double weight = model_.dtype == pipeline::Dtype::kF32 ? 4.0 : 2.0;
+  using pipeline::Dtype;
+  const auto bytes = [](Dtype dtype) {
+    return kernels::bits_per_weight(pipeline::compute_type(dtype)) / 8.0;
+  };
+  const auto kept = [&](Dtype dtype, Dtype quantised) {
+    return dtype == Dtype::kInt8 || dtype == Dtype::kInt4 ? bytes(quantised) : bytes(dtype);
+  };
   const auto& tensors = model_.checkpoint->tensors();
-  const Formats formats = {
-      weight, model_.decoder->kv_type() == llm::KvType::kF32 ? 4.0 : 2.0,
-      tensors.empty() ? 4.0 : static_cast<double>(dtype_size(tensors.front().dtype))};
+  const Formats decoder = {
+      .weight_bytes = bytes(model_.dtypes.decoder),
+      .kv_bytes = model_.decoder->kv_type() == llm::KvType::kF32 ? 4.0 : 2.0,
+      .embedding_bytes =
+          tensors.empty() ? 4.0 : static_cast<double>(dtype_size(tensors.front().dtype)),
+      .kept_bytes = kept(model_.dtypes.decoder, Dtype::kInt8)};
+  Formats vision = decoder;
+  vision.weight_bytes = bytes(model_.dtypes.vision);
+  vision.kept_bytes = kept(model_.dtypes.vision, Dtype::kBF16);
   const auto append = [&](const StageCosts& costs) {
     out_.costs.insert(out_.costs.end(), costs.begin(), costs.end());
   };
-  append(vision_costs(sizes_.vision, out_.grid, formats));
-  append(prefill_costs(sizes_.decoder, out_.prompt_tokens, formats));
+  append(vision_costs(sizes_.vision, out_.grid, vision));
+  append(prefill_costs(sizes_.decoder, out_.prompt_tokens, decoder));
   append(sampling_costs(sizes_.decoder.vocab_size));
   // Step i (from 0) attends to prompt + i + 1 positions.
   const double context =
       static_cast<double>(out_.prompt_tokens) + (static_cast<double>(workload_.new_tokens) + 1) / 2;
-  append(decode_costs(sizes_.decoder, context, formats));
+  append(decode_costs(sizes_.decoder, context, decoder));
 }
 
 void Runner::encode(const PatchBatch& slice, std::int64_t index) {

@@ -38,7 +38,8 @@ Isa best_isa() {
   if (!(bit(b, 5) && fma && f16c)) return Isa::kPortable;  // AVX2
   const bool f = bit(b, 16), dq = bit(b, 17), bw = bit(b, 30), vl = bit(b, 31);
   if (!(f && dq && bw && vl) || (saved_state() & 0xe6u) != 0xe6u) return Isa::kAvx2;
-  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || !bit(a, 5)) return Isa::kAvx512;
+  const bool vnni = bit(c, 11);
+  if (!vnni || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || !bit(a, 5)) return Isa::kAvx512;
   return Isa::kAvx512Bf16;
 }
 #else

@@ -11,7 +11,7 @@ enum class Isa {
   kPortable,    ///< plain C++ (GCC vector extensions); any machine
   kAvx2,        ///< AVX2 + FMA + F16C
   kAvx512,      ///< AVX-512 F, BW, DQ, VL
-  kAvx512Bf16,  ///< kAvx512 + AVX512_BF16 (FP16 is not asked for: Zen 4 and 5 lack it)
+  kAvx512Bf16,  ///< kAvx512 + AVX512_BF16 and VNNI (not FP16: Zen 4 and 5 lack it)
 };
 
 /// "portable", "avx2", "avx512", "avx512bf16".

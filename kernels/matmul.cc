@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/checked.h"
 #include "core/parallel.h"
+#include "core/throw.h"
 #include "kernels/dispatch.h"
 #include "kernels/matmul_dnnl.h"
 #include "kernels/matmul_impl.h"
@@ -17,6 +19,47 @@ namespace {
 thread_local MatmulPath t_last_path = MatmulPath::kNothing;
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+bool quantised(ComputeType type) {
+  return type == ComputeType::kInt8 || type == ComputeType::kInt4;
+}
+
+int packed_element(ComputeType type) {
+  switch (type) {
+    case ComputeType::kF32:
+      return kElementF32;
+    case ComputeType::kBF16:
+      return kElementBf16;
+    case ComputeType::kInt8:
+      return kElementInt8;
+    case ComputeType::kInt4:
+      return kElementInt4;
+  }
+  return kElementF32;
+}
+
+/// k of packed weights: what kernels read without looking for the end.
+std::int64_t padded_k(std::int64_t k, ComputeType type) {
+  const std::int64_t to = type == ComputeType::kF32    ? 16
+                          : type == ComputeType::kBF16 ? 32
+                                                       : kQuantGroup;
+  return std::max(round_up(k, to), to);
+}
+
+/// Words of a panel, k_pad deep.
+std::int64_t panel_words(std::int64_t k_pad, ComputeType type) {
+  switch (type) {
+    case ComputeType::kF32:
+      return k_pad * kPanelCols;
+    case ComputeType::kBF16:
+      return k_pad / 2 * kPanelCols;
+    case ComputeType::kInt8:
+      return k_pad / kQuantGroup * static_cast<std::int64_t>(sizeof(Int8Block) / 4);
+    case ComputeType::kInt4:
+      return k_pad / kQuantGroup * static_cast<std::int64_t>(sizeof(Int4Block) / 4);
+  }
+  return 0;
+}
 
 int element_type(DType dtype) {
   switch (dtype) {
@@ -36,7 +79,6 @@ int element_type(DType dtype) {
 // Packs the columns of panel `index`: rows of the parts, stacked.
 void pack_panel(const KernelTable& table, std::span<const StoredMatrix> parts,
                 const PackedMatrix::Impl& impl, std::int64_t index, std::uint32_t* panel) {
-  const int packed = impl.type == ComputeType::kBF16 ? kElementBf16 : kElementF32;
   const std::int64_t row0 = index * kPanelCols;
   const std::int64_t row1 = std::min(impl.n, row0 + kPanelCols);
   std::int64_t first = 0;  // first stacked row of the part
@@ -45,33 +87,33 @@ void pack_panel(const KernelTable& table, std::span<const StoredMatrix> parts,
     if (begin < end) {
       const std::int64_t row_bytes = part.cols * static_cast<std::int64_t>(dtype_size(part.dtype));
       table.pack_b(static_cast<const char*>(part.data) + (begin - first) * row_bytes, row_bytes,
-                   element_type(part.dtype), end - begin, impl.k, impl.k_pad, packed, begin - row0,
-                   panel);
+                   element_type(part.dtype), end - begin, impl.k, impl.k_pad,
+                   packed_element(impl.type), begin - row0, panel);
     }
     first += part.rows;
   }
 }
 
-std::unique_ptr<const PackedMatrix::Impl> pack(std::span<const StoredMatrix> parts,
+std::shared_ptr<const PackedMatrix::Impl> pack(std::span<const StoredMatrix> parts,
                                                ComputeType type) {
-  auto impl = std::make_unique<PackedMatrix::Impl>();
+  auto impl = std::make_shared<PackedMatrix::Impl>();
   impl->type = type;
   impl->k = parts.empty() ? 0 : parts[0].cols;
   for (const StoredMatrix& part : parts) {
     REELM_CHECK(part.cols == impl->k && part.rows >= 0 && part.cols >= 0);
     impl->n += part.rows;
   }
-  const bool bf16 = type == ComputeType::kBF16;
-  impl->k_pad = std::max<std::int64_t>(round_up(impl->k, bf16 ? 32 : 16), bf16 ? 32 : 16);
+  impl->k_pad = padded_k(impl->k, type);
   const std::int64_t panels = round_up(impl->n, kPanelCols) / kPanelCols;
-  const std::int64_t panel_words = (bf16 ? impl->k_pad / 2 : impl->k_pad) * kPanelCols;
-  impl->words = AlignedBuffer<std::uint32_t>(static_cast<std::size_t>(panels * panel_words));
+  const std::int64_t words = panel_words(impl->k_pad, type);
+  impl->storage = AlignedBuffer<std::uint32_t>(static_cast<std::size_t>(panels * words));
+  impl->words = {impl->storage.data(), impl->storage.size()};
   const KernelTable& table = use_table();
   parallel_for(panels, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      std::uint32_t* panel = impl->words.data() + i * panel_words;
+      std::uint32_t* panel = impl->storage.data() + i * words;
       if ((i + 1) * kPanelCols > impl->n) {
-        std::memset(panel, 0, static_cast<std::size_t>(panel_words) * sizeof(*panel));
+        std::memset(panel, 0, static_cast<std::size_t>(words) * sizeof(*panel));
       }
       pack_panel(table, parts, *impl, i, panel);
     }
@@ -108,8 +150,8 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
   const bool bf16 = w.type == ComputeType::kBF16;
   const Isa isa = static_cast<Isa>(table.isa);
   const std::int64_t m = x.size(0);
-  if (m < kDnnlRows || isa < (bf16 ? Isa::kAvx512Bf16 : Isa::kAvx512) || !table_is_native(table) ||
-      (m > 1 && y.stride(0) != w.n) || omp_in_parallel() != 0) {
+  if (quantised(w.type) || m < kDnnlRows || isa < (bf16 ? Isa::kAvx512Bf16 : Isa::kAvx512) ||
+      !table_is_native(table) || (m > 1 && y.stride(0) != w.n) || omp_in_parallel() != 0) {
     return false;
   }
   DnnlProduct product = {.bf16 = bf16,
@@ -143,17 +185,33 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
   return true;
 }
 
+/// How the activations of a product are packed, and the floats of room they take.
+struct PackedActivations {
+  int kind;
+  std::int64_t floats;
+};
+
+PackedActivations plan_activations(const KernelTable& table, const PackedMatrix::Impl& w,
+                                   std::int64_t m) {
+  if (quantised(w.type)) {
+    const bool in_registers = w.type == ComputeType::kInt4 && m <= kInt4Rows;
+    const int kind = in_registers ? static_cast<int>(kPackedInt8) : table.packed_a_int8;
+    return {kind, w.k_pad / kQuantGroup * m * quant_row_bytes(kind) / 4};
+  }
+  const int kind =
+      w.type == ComputeType::kBF16 ? table.packed_a_bf16 : static_cast<int>(kPackedF32);
+  const std::int64_t k_blocks = round_up(w.k_pad, kBlockK) / kBlockK;
+  return {kind, k_blocks * m * (kind == kPackedBf16 ? kBlockK / 2 : kBlockK)};
+}
+
 void run_own(const KernelTable& table, TensorView<const float> x, const PackedMatrix::Impl& w,
              TensorView<float> y, const Epilogue& epilogue) {
   const std::int64_t m = x.size(0);
-  const bool bf16 = w.type == ComputeType::kBF16;
-  const int kind = bf16 ? table.packed_a_bf16 : static_cast<int>(kPackedF32);
-  const std::int64_t k_blocks = round_up(w.k_pad, kBlockK) / kBlockK;
-  const std::int64_t floats = k_blocks * m * (kind == kPackedBf16 ? kBlockK / 2 : kBlockK);
-  float* a = scratch_floats(Scratch::kActivations, static_cast<std::size_t>(floats));
+  const PackedActivations packed = plan_activations(table, w, m);
+  float* a = scratch_floats(Scratch::kActivations, static_cast<std::size_t>(packed.floats));
   parallel_for(m, std::max<std::int64_t>(1, 32768 / w.k_pad),
                [&](std::int64_t begin, std::int64_t end) {
-                 table.pack_a(x.data(), x.stride(0), m, w.k, w.k_pad, kind, a, begin, end);
+                 table.pack_a(x.data(), x.stride(0), m, w.k, w.k_pad, packed.kind, a, begin, end);
                });
 
   const bool few = m <= kFewRows;
@@ -162,7 +220,7 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
   const Tasks tasks = plan_tasks(m, panels, table.row_tile, few);
   const GemmArgs args = {.a = a,
                          .b = w.words.data(),
-                         .b_type = bf16 ? kElementBf16 : kElementF32,
+                         .b_type = packed_element(w.type),
                          .m = m,
                          .n = w.n,
                          .k_pad = w.k_pad,
@@ -174,6 +232,7 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
                          .bias = epilogue.bias,
                          .activation = static_cast<int>(epilogue.activation),
                          .accumulate = epilogue.accumulate};
+  const auto gemm = quantised(w.type) ? table.gemm_quant : table.gemm;
   // A task of fewer than 100,000 products takes less than the 2 to 5 us of waking a thread.
   const std::int64_t products =
       std::max<std::int64_t>(1, tasks.chunk_rows * tasks.group * w.k_pad * kPanelCols);
@@ -182,13 +241,31 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
                  float* scratch = scratch_floats(
                      Scratch::kKernel,
                      static_cast<std::size_t>(gemm_scratch_floats(tasks.chunk_rows, tasks.group)));
-                 table.gemm(args, begin, end, scratch);
+                 gemm(args, begin, end, scratch);
                });
 }
 
 }  // namespace
 
-PackedMatrix::PackedMatrix() : impl_(std::make_unique<Impl>()) {}
+const char* compute_type_name(ComputeType type) noexcept {
+  switch (type) {
+    case ComputeType::kF32:
+      return "f32";
+    case ComputeType::kBF16:
+      return "bf16";
+    case ComputeType::kInt8:
+      return "int8";
+    case ComputeType::kInt4:
+      return "int4";
+  }
+  return "?";
+}
+
+double bits_per_weight(ComputeType type) noexcept {
+  return static_cast<double>(panel_words(kQuantGroup, type)) * 32.0 / (kQuantGroup * kPanelCols);
+}
+
+PackedMatrix::PackedMatrix() : impl_(std::make_shared<Impl>()) {}
 PackedMatrix::PackedMatrix(std::span<const StoredMatrix> parts, ComputeType type)
     : impl_(pack(parts, type)) {}
 PackedMatrix::PackedMatrix(const StoredMatrix& part, ComputeType type)
@@ -200,7 +277,44 @@ PackedMatrix::~PackedMatrix() = default;
 std::int64_t PackedMatrix::out_features() const noexcept { return impl_->n; }
 std::int64_t PackedMatrix::in_features() const noexcept { return impl_->k; }
 ComputeType PackedMatrix::type() const noexcept { return impl_->type; }
-std::size_t PackedMatrix::size_bytes() const noexcept { return impl_->words.size_bytes(); }
+std::span<const std::byte> PackedMatrix::packed_bytes() const noexcept {
+  return std::as_bytes(impl_->words);
+}
+PackedMatrix PackedMatrix::shared_copy() const {
+  PackedMatrix out;
+  out.impl_ = impl_;
+  return out;
+}
+std::shared_ptr<const void> PackedMatrix::share() const noexcept { return impl_; }
+
+PackedMatrix PackedMatrix::from_packed(std::int64_t out_features, std::int64_t in_features,
+                                       ComputeType type, std::span<const std::byte> bytes,
+                                       std::shared_ptr<const void> owner) {
+  REELM_CHECK(out_features >= 0 && in_features >= 0);
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % 64 != 0) {
+    throw Error(ErrorCode::kFormat, "packed weights are not aligned to 64 bytes");
+  }
+  const char* what = "a packed weight";
+  (void)checked_mul(checked_add(in_features, std::int64_t{256}, what),
+                    checked_mul(checked_add(out_features, std::int64_t{64}, what), 4, what), what);
+  auto impl = std::make_shared<Impl>();
+  impl->n = out_features;
+  impl->k = in_features;
+  impl->k_pad = padded_k(in_features, type);
+  impl->type = type;
+  const std::int64_t words =
+      round_up(out_features, kPanelCols) / kPanelCols * panel_words(impl->k_pad, type);
+  if (static_cast<std::int64_t>(bytes.size()) != words * 4) {
+    throw_error(ErrorCode::kFormat, "{}x{} packed weights of {} are {} bytes, expected {}",
+                out_features, in_features, compute_type_name(type), bytes.size(), words * 4);
+  }
+  impl->words = {reinterpret_cast<const std::uint32_t*>(bytes.data()),
+                 static_cast<std::size_t>(words)};
+  impl->owner = std::move(owner);
+  PackedMatrix out;
+  out.impl_ = std::move(impl);
+  return out;
+}
 
 MatmulPath last_matmul_path() noexcept { return t_last_path; }
 

@@ -1,6 +1,7 @@
 // Products of activations with weights that were packed once.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -20,8 +21,20 @@ struct StoredMatrix {
 };
 
 /// What a product computes in: the weights' type as packed, and the type activations are rounded to
-/// before they are multiplied. Sums are always kept in f32.
-enum class ComputeType { kF32, kBF16 };
+/// before they are multiplied. Sums are kept in f32. The quantised types share scales among 128
+/// inputs: a weight is scale * (q - 128), 8.125 bits each (kInt8), or scale * (step * q + base -
+/// 128) with q in 0..15 and step and base shared by 32 inputs, 4.625 bits each (kInt4; simd/table.h
+/// has the blocks). Activations are rounded to int8 with a scale for each row's 128 inputs; their
+/// 128 products with either are summed in integers, exactly.
+enum class ComputeType { kF32, kBF16, kInt8, kInt4 };
+
+/// "f32", "bf16", "int8", "int4".
+const char* compute_type_name(ComputeType type) noexcept;
+/// 32, 16, 8.125, 4.625: of a weight whose sizes need no padding.
+double bits_per_weight(ComputeType type) noexcept;
+
+/// Counts up with every change of what packed bytes mean.
+inline constexpr int kPackedLayoutVersion = 1;
 
 /// A weight [out_features, in_features] in the layout the kernels want. Immutable, shared by
 /// threads.
@@ -32,6 +45,12 @@ class PackedMatrix {
   /// columns. Throws Error{kOutOfMemory}; REELM_CHECKs that the columns agree.
   PackedMatrix(std::span<const StoredMatrix> parts, ComputeType type);
   PackedMatrix(const StoredMatrix& part, ComputeType type);
+  /// A weight that was packed before: `bytes` are those of another one's packed_bytes(), 64-byte
+  /// aligned, and live as long as `owner`. Throws Error{kFormat} when they are not aligned or
+  /// not as many as a weight of these sizes takes, {kLimit} when that number overflows.
+  static PackedMatrix from_packed(std::int64_t out_features, std::int64_t in_features,
+                                  ComputeType type, std::span<const std::byte> bytes,
+                                  std::shared_ptr<const void> owner);
   PackedMatrix(PackedMatrix&&) noexcept;
   PackedMatrix& operator=(PackedMatrix&&) noexcept;
   ~PackedMatrix();
@@ -40,13 +59,19 @@ class PackedMatrix {
   std::int64_t in_features() const noexcept;
   ComputeType type() const noexcept;
   /// Bytes held by the packed copy.
-  std::size_t size_bytes() const noexcept;
+  std::size_t size_bytes() const noexcept { return packed_bytes().size(); }
+  /// The packed copy, in the layout of `kPackedLayoutVersion`. The same on every instruction set.
+  std::span<const std::byte> packed_bytes() const noexcept;
+  /// The same weight, not a copy of its bytes.
+  PackedMatrix shared_copy() const;
+  /// Keeps packed_bytes() alive.
+  std::shared_ptr<const void> share() const noexcept;
 
   struct Impl;
   const Impl& impl() const noexcept { return *impl_; }
 
  private:
-  std::unique_ptr<const Impl> impl_;
+  std::shared_ptr<const Impl> impl_;
 };
 
 /// Applied to each sum before it is stored.

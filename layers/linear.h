@@ -1,13 +1,7 @@
-// A linear layer, and the loading of weights from a checkpoint: what every model family is wired
-// from.
+// A linear layer: what every model family is wired from.
 #pragma once
 
-#include <initializer_list>
-#include <span>
-#include <string>
-
 #include "../core/aligned_buffer.h"
-#include "../core/safetensors.h"
 #include "../kernels/matmul.h"
 
 namespace reelm::layers {
@@ -29,33 +23,5 @@ struct Linear {
 
   std::size_t size_bytes() const noexcept { return weight.size_bytes() + bias.size_bytes(); }
 };
-
-/// One part of a (stacked) linear layer: "<prefix>.weight" [out_features, in_features] and, where
-/// `has_bias`, "<prefix>.bias" [out_features].
-struct LinearPart {
-  std::string prefix;
-  std::int64_t out_features;
-  std::int64_t in_features;
-};
-
-/// Reads and packs the parts stacked by rows. Throws Error naming file, tensor, found and expected
-/// when a tensor is missing or misshapen.
-Linear load_linear(const Checkpoint& checkpoint, std::span<const LinearPart> parts, bool has_bias,
-                   kernels::ComputeType type);
-Linear load_linear(const Checkpoint& checkpoint, const LinearPart& part, bool has_bias,
-                   kernels::ComputeType type);
-
-/// A stored matrix [rows, cols] by view, not copied; a tensor of higher rank is flattened behind
-/// its first size (Conv3d weights). Throws as load_linear.
-kernels::StoredMatrix stored_matrix(const Checkpoint& checkpoint, const std::string& name,
-                                    std::initializer_list<std::int64_t> shape);
-
-/// A tensor of any float type as f32 [numel]. Throws as load_linear.
-AlignedBuffer<float> load_vector(const Checkpoint& checkpoint, const std::string& name,
-                                 std::int64_t size);
-
-/// Copies elements `offset` .. `offset + n` of a stored matrix into f32.
-void copy_elements(const kernels::StoredMatrix& matrix, std::int64_t offset, std::int64_t n,
-                   float* out);
 
 }  // namespace reelm::layers

@@ -151,7 +151,7 @@ Answer Session::Impl::ask(const Request& request) {
 }
 
 Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions& options) {
-  return Engine(open_model(model_dir, options.dtype, options.limits), options);
+  return Engine(open_model(model_dir, options.dtypes, options.limits), options);
 }
 
 Engine::Engine(Model model, const EngineOptions& options)

@@ -23,7 +23,7 @@ namespace reelm::pipeline {
 
 /// How an engine is opened.
 struct EngineOptions {
-  Dtype dtype = Dtype::kAuto;
+  ModelDtypes dtypes;
   int threads = 0;  ///< of all loops and matrix products; 0: as many as there are cores
   Limits limits;
 };

@@ -16,10 +16,10 @@ namespace {
 /// A family: how its parts are made. Adding one adds a row to families().
 struct Family {
   const char* model_type;
-  void (*build)(Model& model, kernels::ComputeType type, const Limits& limits);
+  void (*build)(Model& model, const layers::WeightReader& reader, const Limits& limits);
 };
 
-void build_qwen2_vl(Model& model, kernels::ComputeType type, const Limits& limits) {
+void build_qwen2_vl(Model& model, const layers::WeightReader& reader, const Limits& limits) {
   const auto decoder = llm::qwen2_vl::load_decoder_config(model.directory, limits);
   const auto vision = vision::qwen2_vl::load_vision_config(model.directory, limits);
   if (vision.hidden_size != decoder.hidden_size) {
@@ -29,8 +29,8 @@ void build_qwen2_vl(Model& model, kernels::ComputeType type, const Limits& limit
                 decoder.hidden_size);
   }
   model.tokens.placeholders = decoder.vision_tokens;
-  model.vision = vision::qwen2_vl::make_encoder(vision, *model.checkpoint, type);
-  model.decoder = llm::qwen2_vl::make_decoder(decoder, model.checkpoint, type);
+  model.vision = vision::qwen2_vl::make_encoder(vision, reader, compute_type(model.dtypes.vision));
+  model.decoder = llm::qwen2_vl::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
 
 constexpr Family kFamilies[] = {{"qwen2_vl", build_qwen2_vl}};
@@ -47,8 +47,7 @@ const Family& find_family(const std::filesystem::path& model_dir, const std::str
               (model_dir / "config.json").string(), model_type, known);
 }
 
-Dtype resolve_dtype(Dtype dtype, const Checkpoint& checkpoint) {
-  if (dtype != Dtype::kAuto) return dtype;
+Dtype stored_dtype(const Checkpoint& checkpoint) {
   const auto& tensors = checkpoint.tensors();
   const auto is_bf16 = [](const StoredTensor& t) { return t.dtype == DType::kBF16; };
   return std::any_of(tensors.begin(), tensors.end(), is_bf16) ? Dtype::kBF16 : Dtype::kF32;
@@ -56,16 +55,20 @@ Dtype resolve_dtype(Dtype dtype, const Checkpoint& checkpoint) {
 
 /// Refuses weights that cannot fit before anything is packed: the system would kill the process.
 void check_memory(const Model& model) {
-  std::int64_t elements = 0;
+  double needed = 0.0;
   for (const StoredTensor& tensor : model.checkpoint->tensors()) {
-    elements += static_cast<std::int64_t>(tensor.bytes.size() / dtype_size(tensor.dtype));
+    const bool vision = tensor.name.find("visual.") != std::string::npos;
+    const Dtype dtype = vision ? model.dtypes.vision : model.dtypes.decoder;
+    needed += static_cast<double>(tensor.bytes.size() / dtype_size(tensor.dtype)) *
+              kernels::bits_per_weight(compute_type(dtype)) / 8.0;
   }
-  const std::int64_t needed = elements * (model.dtype == Dtype::kF32 ? 4 : 2);
   const std::int64_t available = available_memory_bytes();
-  if (available > 0 && needed > available) {
+  if (available > 0 && needed > static_cast<double>(available)) {
     throw_error(ErrorCode::kOutOfMemory,
-                "{}: the weights take {} MB as {}, {} MB of memory are available",
-                model.directory.string(), needed >> 20, dtype_name(model.dtype), available >> 20);
+                "{}: the weights take {:.0f} MB as {} (vision tower: {}), {} MB of memory are "
+                "available",
+                model.directory.string(), needed / (1 << 20), dtype_name(model.dtypes.decoder),
+                dtype_name(model.dtypes.vision), available >> 20);
   }
 }
 
@@ -138,22 +141,37 @@ bool has_config(const std::filesystem::path& dir) {
 }  // namespace
 
 Dtype parse_dtype(const std::string& name) {
-  for (const Dtype dtype : {Dtype::kAuto, Dtype::kF32, Dtype::kBF16}) {
+  for (const Dtype dtype : {Dtype::kAuto, Dtype::kF32, Dtype::kBF16, Dtype::kInt8, Dtype::kInt4}) {
     if (name == dtype_name(dtype)) return dtype;
   }
-  throw_error(ErrorCode::kInvalidArgument, "dtype is '{}', expected auto, f32 or bf16", name);
+  throw_error(ErrorCode::kInvalidArgument, "dtype is '{}', expected auto, f32, bf16, int8 or int4",
+              name);
 }
 
 const char* dtype_name(Dtype dtype) noexcept {
+  return dtype == Dtype::kAuto ? "auto" : kernels::compute_type_name(compute_type(dtype));
+}
+
+kernels::ComputeType compute_type(Dtype dtype) noexcept {
   switch (dtype) {
-    case Dtype::kAuto:
-      return "auto";
-    case Dtype::kF32:
-      return "f32";
+    case Dtype::kInt8:
+      return kernels::ComputeType::kInt8;
+    case Dtype::kInt4:
+      return kernels::ComputeType::kInt4;
     case Dtype::kBF16:
-      return "bf16";
+      return kernels::ComputeType::kBF16;
+    default:
+      return kernels::ComputeType::kF32;
   }
-  return "?";
+}
+
+ModelDtypes resolve_dtypes(const ModelDtypes& dtypes, Dtype stored) noexcept {
+  ModelDtypes out = dtypes;
+  if (out.decoder == Dtype::kAuto) out.decoder = stored;
+  if (out.vision == Dtype::kAuto) {
+    out.vision = out.decoder == Dtype::kF32 ? Dtype::kF32 : Dtype::kBF16;
+  }
+  return out;
 }
 
 std::vector<std::string> supported_model_types() {
@@ -174,7 +192,8 @@ std::string read_model_type(const std::filesystem::path& model_dir, const Limits
   return json_string(read_json_file(path, limits), "model_type", path.string());
 }
 
-Model open_model(const std::filesystem::path& model_dir, Dtype dtype, const Limits& limits) {
+Model open_model(const std::filesystem::path& model_dir, const ModelDtypes& dtypes,
+                 const Limits& limits) {
   Model model;
   model.directory = model_dir;
   model.model_type = read_model_type(model_dir, limits);
@@ -184,11 +203,9 @@ Model open_model(const std::filesystem::path& model_dir, Dtype dtype, const Limi
   model.preprocessor = preprocess::load_preprocessor_config(model_dir, limits);
   model.generation = load_generation_config(model_dir, limits);
   model.checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(model_dir, limits));
-  model.dtype = resolve_dtype(dtype, *model.checkpoint);
+  model.dtypes = resolve_dtypes(dtypes, stored_dtype(*model.checkpoint));
   check_memory(model);
-  family.build(
-      model, model.dtype == Dtype::kF32 ? kernels::ComputeType::kF32 : kernels::ComputeType::kBF16,
-      limits);
+  family.build(model, layers::WeightReader(model.checkpoint), limits);
   find_prompt_tokens(model);
   check_vocabulary(model);
   if (model.vision != nullptr) check_preprocessor(model);

@@ -8,6 +8,7 @@
 
 #include "../core/limits.h"
 #include "../core/safetensors.h"
+#include "../kernels/matmul.h"
 #include "../llm/decoder.h"
 #include "../llm/mrope.h"
 #include "../llm/tokenizer.h"
@@ -17,17 +18,33 @@
 
 namespace reelm::pipeline {
 
-/// What weights and activations are multiplied in.
+/// What weights and activations are multiplied in. With the quantised ones attention computes in
+/// bf16, and the head (lm_head) is int8 in both.
 enum class Dtype {
   kAuto,  ///< bf16 for a checkpoint in bf16, f32 for any other
   kF32,
   kBF16,
+  kInt8,  ///< kernels::ComputeType::kInt8
+  kInt4,  ///< kernels::ComputeType::kInt4
 };
 
-/// Parses "auto", "f32" or "bf16"; throws Error{kInvalidArgument} naming them.
+/// Parses "auto", "f32", "bf16", "int8" or "int4"; throws Error{kInvalidArgument} naming them.
 Dtype parse_dtype(const std::string& name);
-/// "auto", "f32", "bf16".
+/// "auto", "f32", "bf16", "int8", "int4".
 const char* dtype_name(Dtype dtype) noexcept;
+
+/// The types a model is opened with.
+struct ModelDtypes {
+  Dtype decoder = Dtype::kAuto;
+  /// kAuto: as the decoder, but bf16 beside a quantised one: the vision tower is small, and its
+  /// errors reach every token.
+  Dtype vision = Dtype::kAuto;
+};
+
+/// What products compute in for a dtype that is not kAuto.
+kernels::ComputeType compute_type(Dtype dtype) noexcept;
+/// `dtypes` without kAuto, where `stored` (f32 or bf16) stands for it.
+ModelDtypes resolve_dtypes(const ModelDtypes& dtypes, Dtype stored) noexcept;
 
 /// Ids of the tokens that prompts are built with.
 struct PromptTokens {
@@ -41,8 +58,8 @@ struct PromptTokens {
 /// Everything of a model that does not change while it answers.
 struct Model {
   std::filesystem::path directory;
-  std::string model_type;     ///< of config.json
-  Dtype dtype = Dtype::kF32;  ///< never kAuto
+  std::string model_type;  ///< of config.json
+  ModelDtypes dtypes;      ///< never kAuto
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<const llm::Tokenizer> tokenizer;
   std::unique_ptr<vision::VisionEncoder> vision;
@@ -61,7 +78,7 @@ std::string read_model_type(const std::filesystem::path& model_dir, const Limits
 /// Opens a directory in the Hugging Face layout. Throws Error naming what is missing or does not
 /// fit: kNotFound, kFormat, kUnsupported (a model_type of another family: lists the known ones),
 /// kLimit, kOutOfMemory (weights larger than the memory that is free).
-Model open_model(const std::filesystem::path& model_dir, Dtype dtype = Dtype::kAuto,
+Model open_model(const std::filesystem::path& model_dir, const ModelDtypes& dtypes = {},
                  const Limits& limits = {});
 
 /// The model to use when none is named: $REELM_MODEL; else the demo model, at

@@ -253,23 +253,25 @@ std::shared_ptr<const Checkpoint> make_checkpoint(const std::vector<Wanted>& wan
       Checkpoint::from_tensors(std::move(tensors), block, std::string(name)));
 }
 
-void check_memory(const std::vector<Wanted>& wanted, std::string_view name, Dtype dtype,
-                  const llm::qwen2_vl::DecoderConfig& decoder) {
-  std::int64_t elements = 0, largest = 0;
+void check_memory(const std::vector<Wanted>& wanted, std::string_view name,
+                  const ModelDtypes& dtypes, const llm::qwen2_vl::DecoderConfig& decoder) {
+  std::int64_t largest = 0;
+  double bits = 0.0;
   for (const Wanted& w : wanted) {
-    elements += w.numel();
     largest = std::max(largest, w.numel());
+    // Embeddings are packed only where they serve as the head too.
+    if (w.name.find("embed_tokens") != std::string::npos && !decoder.tie_word_embeddings) continue;
+    const Dtype dtype = w.name.starts_with("visual.") ? dtypes.vision : dtypes.decoder;
+    bits += static_cast<double>(w.numel()) * kernels::bits_per_weight(compute_type(dtype));
   }
-  // Embeddings are packed only where they serve as the head too.
-  if (!decoder.tie_word_embeddings) elements -= decoder.vocab_size * decoder.hidden_size;
-  const std::int64_t packed = elements * (dtype == Dtype::kF32 ? 4 : 2);
+  const auto packed = static_cast<std::int64_t>(bits / 8.0);
   const std::int64_t needed = packed + largest * 2;
   const std::int64_t available = available_memory_bytes();
   if (available > 0 && needed > available) {
     throw_error(ErrorCode::kOutOfMemory,
                 "{}: takes {} MB ({} MB of weights as {}, {} MB of embeddings), {} MB of memory "
                 "are available",
-                name, needed >> 20, packed >> 20, dtype_name(dtype), largest * 2 >> 20,
+                name, needed >> 20, packed >> 20, dtype_name(dtypes.decoder), largest * 2 >> 20,
                 available >> 20);
   }
 }
@@ -292,21 +294,22 @@ SyntheticSizes synthetic_sizes(std::string_view name) {
               fmt::join(synthetic_names(), ", "));
 }
 
-Model make_synthetic_model(std::string_view name, Dtype dtype, std::uint64_t seed) {
+Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std::uint64_t seed) {
   const SyntheticSizes sizes = synthetic_sizes(name);
   Model model;
   model.directory = name;
   model.model_type = "qwen2_vl";
-  model.dtype = dtype == Dtype::kAuto ? Dtype::kBF16 : dtype;
+  model.dtypes = resolve_dtypes(dtypes, Dtype::kBF16);
   std::vector<Wanted> wanted;
   want_vision(wanted, sizes.vision);
   want_decoder(wanted, sizes.decoder);
-  check_memory(wanted, name, model.dtype, sizes.decoder);
+  check_memory(wanted, name, model.dtypes, sizes.decoder);
   model.checkpoint = make_checkpoint(wanted, name, seed);
-  const auto type =
-      model.dtype == Dtype::kF32 ? kernels::ComputeType::kF32 : kernels::ComputeType::kBF16;
-  model.vision = vision::qwen2_vl::make_encoder(sizes.vision, *model.checkpoint, type);
-  model.decoder = llm::qwen2_vl::make_decoder(sizes.decoder, model.checkpoint, type);
+  const layers::WeightReader reader(model.checkpoint);
+  model.vision =
+      vision::qwen2_vl::make_encoder(sizes.vision, reader, compute_type(model.dtypes.vision));
+  model.decoder =
+      llm::qwen2_vl::make_decoder(sizes.decoder, reader, compute_type(model.dtypes.decoder));
   model.tokenizer =
       std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size, first_special(sizes.decoder));
   model.tokens.im_start = *model.tokenizer->special_id("<|im_start|>");

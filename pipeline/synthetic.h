@@ -36,7 +36,7 @@ SyntheticSizes synthetic_sizes(std::string_view name);
 /// MB for 2B, 1.1 GB for 7B), so that no second copy of the model is ever needed. `seed` decides
 /// every weight. Throws Error: kInvalidArgument (an unknown name), kOutOfMemory, with the numbers,
 /// when weights and block do not fit into the memory available.
-Model make_synthetic_model(std::string_view name, Dtype dtype = Dtype::kAuto,
+Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes = {},
                            std::uint64_t seed = 0);
 
 }  // namespace reelm::pipeline

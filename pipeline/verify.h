@@ -12,7 +12,7 @@ namespace reelm::pipeline {
 struct VerifyOptions {
   std::filesystem::path model;               ///< empty: as the golden says
   std::vector<std::filesystem::path> media;  ///< empty: as the golden says
-  Dtype dtype = Dtype::kF32;
+  ModelDtypes dtypes = {Dtype::kF32, Dtype::kAuto};
   int threads = 0;
   Limits limits;
 };

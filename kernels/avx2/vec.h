@@ -100,6 +100,43 @@ struct Vec {
   /// sum + first * first + second * second; only where kHasDot.
   static F dot_pairs(F sum, I, I) { return sum; }
 
+  static constexpr bool kHasDot8 = false;  // a dot product of unsigned with signed bytes
+  static I load_i(const void* p) { return _mm256_loadu_si256(static_cast<const I*>(p)); }
+  static void store_i(void* p, I v) { _mm256_storeu_si256(static_cast<I*>(p), v); }
+  static I set1_i(int32_t x) { return _mm256_set1_epi32(x); }
+  static I add_i(I a, I b) { return _mm256_add_epi32(a, b); }
+  static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+  /// kWidth bytes as integers 0..255.
+  static I load_u8(const uint8_t* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  /// Whole numbers within -127..127 as bytes. Of NaN and anything else: any byte.
+  static void store_i8(int8_t* p, F v) {
+    const I wide = _mm256_cvtps_epi32(v);
+    const __m128i half =
+        _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(half, half));
+  }
+  /// The even- and the odd-numbered bytes as unsigned 16-bit numbers.
+  static I even_bytes(I v) { return _mm256_and_si256(v, _mm256_set1_epi32(0x00ff00ff)); }
+  static I odd_bytes(I v) { return _mm256_srli_epi16(v, 8); }
+  /// The low and the high halves of all bytes.
+  static I low_halves(I v) { return _mm256_and_si256(v, _mm256_set1_epi32(0x0f0f0f0f)); }
+  static I high_halves(I v) { return low_halves(_mm256_srli_epi16(v, 4)); }
+  /// Numbers 0..255 in both 16-bit halves of their lanes; in all four bytes.
+  static I both_halves(I v) { return _mm256_or_si256(v, _mm256_slli_epi32(v, 16)); }
+  static I all_bytes(I v) { return both_halves(_mm256_or_si256(v, _mm256_slli_epi32(v, 8))); }
+  /// 16-bit numbers: lane by lane; and neighbours multiplied and added into 32 bits.
+  static I add16(I a, I b) { return _mm256_add_epi16(a, b); }
+  static I mul16(I a, I b) { return _mm256_mullo_epi16(a, b); }
+  static I madd16(I a, I b) { return _mm256_madd_epi16(a, b); }
+  /// Unsigned bytes times signed ones, neighbours added into 16 bits (which they must fit).
+  static I madd8(I u, I s) { return _mm256_maddubs_epi16(u, s); }
+  /// sum + four products of unsigned with signed bytes; only where kHasDot8.
+  static I dot8(I sum, I, I) { return sum; }
+  /// 32-bit products; only where kHasDot8.
+  static I mul_i(I a, I b) { return _mm256_mullo_epi32(a, b); }
+
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
   /// Eight rows of eight 32-bit words become columns: to[j * to_stride + i] = rows[i][j], counted
   /// in words.

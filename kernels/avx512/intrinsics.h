@@ -67,11 +67,29 @@ static inline __m256i simde_mm512_cvtepi32_epi16(simde__m512i v) {
   __builtin_memcpy(&r, out, sizeof(r));
   return r;
 }
+static inline simde__m512i simde_mm512_cvtepu8_epi32(__m128i v) {
+  uint8_t in[16];
+  uint32_t out[16];
+  __builtin_memcpy(in, &v, sizeof(in));
+  for (int i = 0; i < 16; ++i) out[i] = in[i];
+  return simde_mm512_loadu_si512(out);
+}
+static inline simde__m512 simde_mm512_cvtepi32_ps(simde__m512i v) {
+  int32_t in[16];
+  float out[16];
+  __builtin_memcpy(in, &v, sizeof(in));
+  for (int i = 0; i < 16; ++i) out[i] = static_cast<float>(in[i]);
+  return simde_mm512_loadu_ps(out);
+}
 static inline simde__m512i simde_mm512_cvtps_epi32(simde__m512 v) {
   float in[16];
   int32_t out[16];
   simde_mm512_storeu_ps(in, v);
-  for (int i = 0; i < 16; ++i) out[i] = static_cast<int32_t>(__builtin_nearbyintf(in[i]));
+  for (int i = 0; i < 16; ++i) {  // NaN and what does not fit become INT32_MIN
+    out[i] = __builtin_fabsf(in[i]) < 2147483648.0f
+                 ? static_cast<int32_t>(__builtin_nearbyintf(in[i]))
+                 : INT32_MIN;
+  }
   return simde_mm512_loadu_si512(out);
 }
 static inline simde__m512 simde_mm512_cvtph_ps(__m256i v) {

@@ -92,6 +92,38 @@ struct Vec {
   static I set1_pair(uint32_t v) { return REELM_MM512(set1_epi32)(static_cast<int>(v)); }
   static F dot_pairs(F sum, I, I) { return sum; }
 
+  static constexpr bool kHasDot8 = false;
+  static I load_i(const void* p) { return REELM_MM512(loadu_si512)(p); }
+  static void store_i(void* p, I v) { REELM_MM512(storeu_si512)(p, v); }
+  static I set1_i(int32_t x) { return REELM_MM512(set1_epi32)(x); }
+  static I add_i(I a, I b) { return REELM_MM512(add_epi32)(a, b); }
+  static F to_float(I v) { return REELM_MM512(cvtepi32_ps)(v); }
+  static I load_u8(const uint8_t* p) {
+    return REELM_MM512(cvtepu8_epi32)(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static void store_i8(int8_t* p, F v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     REELM_MM512(cvtsepi32_epi8)(REELM_MM512(cvtps_epi32)(v)));
+  }
+  static I even_bytes(I v) {
+    return REELM_MM512(and_si512)(v, REELM_MM512(set1_epi32)(0x00ff00ff));
+  }
+  static I odd_bytes(I v) { return REELM_MM512(srli_epi16)(v, 8); }
+  static I low_halves(I v) {
+    return REELM_MM512(and_si512)(v, REELM_MM512(set1_epi32)(0x0f0f0f0f));
+  }
+  static I high_halves(I v) { return low_halves(REELM_MM512(srli_epi16)(v, 4)); }
+  static I both_halves(I v) { return REELM_MM512(or_si512)(v, REELM_MM512(slli_epi32)(v, 16)); }
+  static I all_bytes(I v) {
+    return both_halves(REELM_MM512(or_si512)(v, REELM_MM512(slli_epi32)(v, 8)));
+  }
+  static I add16(I a, I b) { return REELM_MM512(add_epi16)(a, b); }
+  static I mul16(I a, I b) { return REELM_MM512(mullo_epi16)(a, b); }
+  static I madd16(I a, I b) { return REELM_MM512(madd_epi16)(a, b); }
+  static I madd8(I u, I s) { return REELM_MM512(maddubs_epi16)(u, s); }
+  static I dot8(I sum, I, I) { return sum; }
+  static I mul_i(I a, I b) { return REELM_MM512(mullo_epi32)(a, b); }
+
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
     transpose8_avx(rows, to, to_stride);

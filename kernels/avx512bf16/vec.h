@@ -1,4 +1,5 @@
-// The registers of AVX-512 with the bf16 dot product.
+// The registers of AVX-512 with the dot products of bf16 (AVX512_BF16) and of bytes (AVX512_VNNI):
+// every CPU that has the first has the second.
 #pragma once
 
 #ifdef REELM_EMULATE_AVX512
@@ -17,6 +18,8 @@ struct DotVec : Vec {
   static F dot_pairs(F sum, I a, I b) {
     return REELM_MM512(dpbf16_ps)(sum, as_pairs(a), as_pairs(b));
   }
+  static constexpr bool kHasDot8 = true;
+  static I dot8(I sum, I u, I s) { return REELM_MM512(dpbusd_epi32)(sum, u, s); }
 
  private:
   static M512bh as_pairs(I v) {

@@ -10,6 +10,7 @@ struct Vec {
   typedef float F __attribute__((vector_size(16)));
   typedef uint32_t I __attribute__((vector_size(16)));
   typedef int32_t S __attribute__((vector_size(16)));
+  typedef int16_t H __attribute__((vector_size(16)));
   static constexpr int kIsa = 0;
   static constexpr int kWidth = 4;
   static constexpr bool kHasDot = false;
@@ -89,6 +90,42 @@ struct Vec {
   static I set1_pair(uint32_t v) { return I{v, v, v, v}; }
   static F dot_pairs(F sum, I, I) { return sum; }
 
+  static constexpr bool kHasDot8 = false;
+  static I load_i(const void* p) { return load_any<I>(p); }
+  static void store_i(void* p, I v) { __builtin_memcpy(p, &v, sizeof(v)); }
+  static I set1_i(int32_t x) { return set1_pair(static_cast<uint32_t>(x)); }
+  static I add_i(I a, I b) { return a + b; }
+  static F to_float(I v) { return __builtin_convertvector(reinterpret_cast<S>(v), F); }
+  static I load_u8(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
+  static void store_i8(int8_t* p, F v) {
+    // Out of range (NaN) becomes 0: the conversion would be undefined.
+    const F safe = select(abs(v) < 128.0f, v, zero());
+    for (int i = 0; i < kWidth; ++i) p[i] = static_cast<int8_t>(safe[i]);
+  }
+  static I even_bytes(I v) { return v & 0x00ff00ffu; }
+  static I odd_bytes(I v) { return (v >> 8) & 0x00ff00ffu; }
+  static I low_halves(I v) { return v & 0x0f0f0f0fu; }
+  static I high_halves(I v) { return (v >> 4) & 0x0f0f0f0fu; }
+  static I both_halves(I v) { return v | (v << 16); }
+  static I all_bytes(I v) { return v * 0x01010101u; }
+  static I add16(I a, I b) {
+    return reinterpret_cast<I>(reinterpret_cast<H>(a) + reinterpret_cast<H>(b));
+  }
+  static I mul16(I a, I b) {
+    return reinterpret_cast<I>(reinterpret_cast<H>(a) * reinterpret_cast<H>(b));
+  }
+  // Low and high halves, with their signs, as 32-bit numbers. The products stay far from 2^31.
+  static I madd16(I a, I b) {
+    return reinterpret_cast<I>(low16(a) * low16(b) + high16(a) * high16(b));
+  }
+  static I madd8(I u, I s) {
+    const H even = reinterpret_cast<H>(even_bytes(u)) * ((reinterpret_cast<H>(s) << 8) >> 8);
+    const H odd = reinterpret_cast<H>(odd_bytes(u)) * (reinterpret_cast<H>(s) >> 8);
+    return reinterpret_cast<I>(even + odd);
+  }
+  static I dot8(I sum, I, I) { return sum; }
+  static I mul_i(I a, I b) { return a * b; }
+
   static void prefetch(const void* p) { __builtin_prefetch(p); }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
     for (int j = 0; j < 8; ++j) {
@@ -100,6 +137,8 @@ struct Vec {
   }
 
  private:
+  static S low16(I v) { return reinterpret_cast<S>(v << 16) >> 16; }
+  static S high16(I v) { return reinterpret_cast<S>(v) >> 16; }
   template <class T>
   static T load_any(const void* p) {
     T v;

@@ -7,6 +7,8 @@
 #include <limits>
 #include <vector>
 
+#include "../simd/table.h"
+
 namespace reelm::kernels::reference {
 
 namespace {
@@ -185,6 +187,82 @@ void convert(const f16_t* from, float* to, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = to_float(from[i]);
 }
 
+namespace {
+
+/// y = activation(product + bias) [+ y].
+void finish_product(const Eigen::MatrixXd& product, TensorView<float> y, const Epilogue& epilogue) {
+  for (std::int64_t i = 0; i < product.rows(); ++i) {
+    for (std::int64_t j = 0; j < product.cols(); ++j) {
+      double v = product(i, j) + (epilogue.bias == nullptr ? 0.0 : epilogue.bias[j]);
+      v = activated(v, epilogue.activation);
+      if (epilogue.accumulate) v += y.row(i)[j];
+      y.row(i)[j] = static_cast<float>(v);
+    }
+  }
+}
+
+double weight_of(const Int8Block& block, std::int64_t col, std::int64_t i) {
+  return to_float(bf16_t{block.scale[col]}) * (block.q[i / 4][col][i % 4] - 128.0);
+}
+
+double weight_of(const Int4Block& block, std::int64_t col, std::int64_t i) {
+  const std::int64_t sub = i / kQuantSub, within = i % kQuantSub;
+  const bool high = within >= kQuantSub / 2;
+  const std::int64_t at = high ? within - kQuantSub / 2 : within;
+  const int both = block.q[sub][at / 4][col][at % 4];
+  const int q = high ? both >> 4 : both & 15;
+  return to_float(bf16_t{block.scale[col]}) *
+         (block.step[sub][col] * q + block.base[sub][col] - 128.0);
+}
+
+template <typename Block>
+std::vector<double> read_blocks(const PackedMatrix& w) {
+  const std::int64_t n = w.out_features(), k = w.in_features();
+  const std::int64_t groups = std::max<std::int64_t>(1, (k + kQuantGroup - 1) / kQuantGroup);
+  std::vector<double> out;
+  for (std::int64_t j = 0; j < n; ++j) {
+    for (std::int64_t i = 0; i < k; ++i) {
+      Block block;
+      const auto index =
+          static_cast<std::size_t>(j / kPanelCols * groups + i / kQuantGroup) * sizeof(Block);
+      std::memcpy(&block, w.packed_bytes().subspan(index, sizeof(Block)).data(), sizeof(Block));
+      out.push_back(weight_of(block, j % kPanelCols, i % kQuantGroup));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<double> dequantised(const PackedMatrix& w) {
+  return w.type() == ComputeType::kInt8 ? read_blocks<Int8Block>(w) : read_blocks<Int4Block>(w);
+}
+
+void round_activations(std::span<const float> from, std::span<double> to) {
+  float top = 0.0f;
+  for (const float v : from) top = std::max(top, std::abs(v));
+  const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    to[i] = static_cast<double>(top / 127.0f) * std::nearbyint(from[i] * inverse);
+  }
+}
+
+void matmul_quantised(TensorView<const float> x, const PackedMatrix& w, TensorView<float> y,
+                      const Epilogue& epilogue) {
+  const std::int64_t k = w.in_features(), n = w.out_features(), m = x.size(0);
+  const std::vector<double> weights = dequantised(w);
+  using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Eigen::Map<const RowMajor> wt(weights.data(), n, k);
+  RowMajor a(m, k);
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t first = 0; first < k; first += kQuantGroup) {
+      const auto count = static_cast<std::size_t>(std::min(kQuantGroup, k - first));
+      round_activations({x.row(i) + first, count}, {&a(i, first), count});
+    }
+  }
+  finish_product(a * wt.transpose(), y, epilogue);
+}
+
 void matmul(TensorView<const float> x, std::span<const StoredMatrix> parts, ComputeType type,
             TensorView<float> y, const Epilogue& epilogue) {
   std::int64_t n = 0;
@@ -202,15 +280,7 @@ void matmul(TensorView<const float> x, std::span<const StoredMatrix> parts, Comp
   for (std::int64_t i = 0; i < x.size(0); ++i) {
     for (std::int64_t c = 0; c < k; ++c) a(i, c) = rounded(x.row(i)[c], type);
   }
-  const Eigen::MatrixXd product = a * w;
-  for (std::int64_t i = 0; i < x.size(0); ++i) {
-    for (std::int64_t j = 0; j < n; ++j) {
-      double v = product(i, j) + (epilogue.bias == nullptr ? 0.0 : epilogue.bias[j]);
-      v = activated(v, epilogue.activation);
-      if (epilogue.accumulate) v += y.row(i)[j];
-      y.row(i)[j] = static_cast<float>(v);
-    }
-  }
+  finish_product(a * w, y, epilogue);
 }
 
 void attention(TensorView<const float> q, TensorView<const float> k, TensorView<const float> v,

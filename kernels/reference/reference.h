@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "../activation.h"
 #include "../attention.h"
@@ -34,6 +35,14 @@ void convert(const f16_t* from, float* to, std::int64_t n);
 /// Takes the parts as stored. With kBF16 both sides are rounded to bf16 first.
 void matmul(TensorView<const float> x, std::span<const StoredMatrix> parts, ComputeType type,
             TensorView<float> y, const Epilogue& epilogue = {});
+
+/// The weights of a kInt8 or kInt4 matrix as its blocks say, [out_features, in_features] in order.
+std::vector<double> dequantised(const PackedMatrix& w);
+/// One group of at most 128 activations after rounding to int8 and back.
+void round_activations(std::span<const float> from, std::span<double> to);
+/// The product with weights of kInt8 or kInt4: of dequantised(w) and rounded activations.
+void matmul_quantised(TensorView<const float> x, const PackedMatrix& w, TensorView<float> y,
+                      const Epilogue& epilogue = {});
 
 void attention(TensorView<const float> q, TensorView<const float> k, TensorView<const float> v,
                TensorView<float> out, float scale, bool causal);

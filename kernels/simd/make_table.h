@@ -3,6 +3,8 @@
 
 #include "../simd/attention.h"
 #include "../simd/gemm.h"
+#include "../simd/gemm_quant.h"
+#include "../simd/quantise.h"
 #include "../simd/rows.h"
 #include "../simd/table.h"
 
@@ -13,6 +15,7 @@ inline constexpr KernelTable kTableOf = {
     .isa = V::kIsa,
     .width = V::kWidth,
     .packed_a_bf16 = V::kHasDot ? kPackedBf16 : kPackedRounded,
+    .packed_a_int8 = V::kHasDot8 ? kPackedInt8 : kPackedInt16,
     .row_tile = V::kRowTile,
     .rms_norm = rms_norm_rows<V>,
     .layer_norm = layer_norm_rows<V>,
@@ -23,9 +26,10 @@ inline constexpr KernelTable kTableOf = {
     .f32_to_bf16 = f32_to_bf16_row<V>,
     .bf16_to_f32 = bf16_to_f32_row<V>,
     .f16_to_f32 = f16_to_f32_row<V>,
-    .pack_a = pack_a_rows<V>,
-    .pack_b = pack_b_rows<V>,
+    .pack_a = pack_a_any<V>,
+    .pack_b = pack_b_any<V>,
     .gemm = gemm_tasks<V>,
+    .gemm_quant = gemm_quant_tasks<V>,
     .attention_tile = attention_tile<V>,
     .attention_chunk = attention_chunk<V>,
     .attention_join = attention_join<V>,

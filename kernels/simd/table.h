@@ -20,13 +20,69 @@ inline constexpr int64_t kAttentionKeys = 64;
 inline constexpr int64_t kDecodeRows = 16;
 inline constexpr int64_t kDecodeKeys = 512;
 
-/// Element types the tables speak of.
-enum ElementType : int { kElementF32 = 0, kElementF16 = 1, kElementBf16 = 2 };
+/// Inputs (steps of k) that share a scale in quantised weights, and in the activations they meet.
+inline constexpr int64_t kQuantGroup = 128;
+/// Inputs that share a step and a base in int4 weights.
+inline constexpr int64_t kQuantSub = 32;
+
+/// Element types the tables speak of. The last two are quantised weights in the blocks below.
+enum ElementType : int {
+  kElementF32 = 0,
+  kElementF16 = 1,
+  kElementBf16 = 2,
+  kElementInt8 = 3,
+  kElementInt4 = 4
+};
+
+/// int8 weights of 64 columns times 128 inputs: scale * (q - 128), q in 1..255. Four inputs of a
+/// column lie together, as the dot products of bytes want them. 8.125 bits a weight.
+struct Int8Block {
+  uint16_t scale[kPanelCols];  // bf16
+  uint8_t q[kQuantGroup / 4][kPanelCols][4];
+};
+static_assert(sizeof(Int8Block) == 8320);
+
+/// int4 weights of 64 columns times 128 inputs: scale * (step * q + base - 128), q in 0..15, where
+/// step (1..17) and base hold for 32 inputs of a column and step * 15 + base <= 255. So an int4
+/// weight is an int8 weight written shorter: it widens to one exactly, whole numbers all the way,
+/// and both meet the same product. Low halves of the bytes of pair p are inputs 4p .. 4p+3 of
+/// the 32, high halves inputs 16+4p .. 16+4p+3. 4.625 bits a weight.
+struct Int4Block {
+  uint16_t scale[kPanelCols];  // bf16
+  uint8_t step[kQuantGroup / kQuantSub][kPanelCols];
+  uint8_t base[kQuantGroup / kQuantSub][kPanelCols];
+  uint8_t q[kQuantGroup / kQuantSub][kQuantSub / 8][kPanelCols][4];
+};
+static_assert(sizeof(Int4Block) == 4736);
+
+/// What stands behind the 128 quantised values of an activation row in each group.
+struct QuantTail {
+  float scale;
+  int32_t sums[kQuantGroup / kQuantSub];  // of the quantised values, by 32
+  int32_t offset;                         // -128 * all of them: what the weights' +128 adds
+  int32_t unused[2];
+};
+static_assert(sizeof(QuantTail) == 32);
 /// Same order as kernels::Activation.
 enum ActivationType : int { kActNone = 0, kActQuickGelu = 1, kActGelu = 2, kActSilu = 3 };
 /// How activations are stored for a product: as they are, rounded to bf16 but kept in f32 (sets
 /// without a bf16 dot product), or as bf16.
-enum PackedA : int { kPackedF32 = 0, kPackedRounded = 1, kPackedBf16 = 2 };
+/// For quantised weights int8 with a scale a group: as bytes, or as 16-bit numbers, the
+/// even-numbered in front of the odd-numbered (sets without a dot product of bytes).
+enum PackedA : int {
+  kPackedF32 = 0,
+  kPackedRounded = 1,
+  kPackedBf16 = 2,
+  kPackedInt8 = 3,
+  kPackedInt16 = 4
+};
+/// Bytes of one row of one group: the values, then a QuantTail.
+inline constexpr int64_t quant_row_bytes(int kind) {
+  return (kind == kPackedInt16 ? 2 : 1) * kQuantGroup + static_cast<int64_t>(sizeof(QuantTail));
+}
+/// Products of at most this many rows with int4 weights take them apart in registers; more rows
+/// widen each block to bytes once.
+inline constexpr int64_t kInt4Rows = 3;
 
 /// Rows of a norm. y = norm(x) * weight + bias; with `delta`, x += delta first.
 struct NormArgs {
@@ -56,9 +112,11 @@ struct RotaryArgs {
 /// A product of m blocked activation rows with n packed columns. Tasks are (chunk of rows, group of
 /// panels).
 struct GemmArgs {
-  const void* a;  // [ceil(k_pad / kBlockK)][m][kBlockK] of the packed type
-  const void* b;  // panels: [n / 64][k_pad][64] f32, or [n / 64][k_pad / 2][64][2] bf16
-  int b_type;     // kElementF32 or kElementBf16
+  const void* a;  // [ceil(k_pad / kBlockK)][m][kBlockK] of the packed type; for quantised weights
+                  // [k_pad / kQuantGroup][m] rows of quant_row_bytes()
+  const void* b;  // panels: [n / 64][k_pad][64] f32, [n / 64][k_pad / 2][64][2] bf16, or
+                  // [n / 64][k_pad / kQuantGroup] Int8Block or Int4Block
+  int b_type;     // kElementF32, kElementBf16, kElementInt8 or kElementInt4
   int64_t m, n, k_pad;
   int64_t chunk_rows;  // rows of one task
   int64_t group;       // panels of one task
@@ -91,6 +149,7 @@ struct KernelTable {
   int isa;            // the value of kernels::Isa
   int width;          // floats in a register
   int packed_a_bf16;  // PackedA used with bf16 weights
+  int packed_a_int8;  // PackedA used with quantised weights (int4 of few rows: always kPackedInt8)
   int64_t row_tile;   // rows of the micro-kernel: chunk_rows is a multiple of it
 
   void (*rms_norm)(const NormArgs&, int64_t begin, int64_t end);
@@ -108,11 +167,14 @@ struct KernelTable {
   // Rows [begin, end) of x [m, k] into the blocked layout of GemmArgs::a; zeros up to k_pad.
   void (*pack_a)(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t k_pad, int kind,
                  void* a, int64_t begin, int64_t end);
-  // n_rows stored rows of k elements become columns [col, col + n_rows) of a panel.
+  // n_rows stored rows of k elements become columns [col, col + n_rows) of a panel. Quantised
+  // types round here.
   void (*pack_b)(const void* rows, int64_t row_bytes, int stored_type, int64_t n_rows, int64_t k,
                  int64_t k_pad, int packed_type, int64_t col, void* panel);
   // Tasks [begin, end) of chunk * groups + group; scratch of gemm_scratch_floats().
   void (*gemm)(const GemmArgs&, int64_t begin, int64_t end, float* scratch);
+  // The same for quantised weights.
+  void (*gemm_quant)(const GemmArgs&, int64_t begin, int64_t end, float* scratch);
 
   // Rows [begin, end) of position * group + head-in-group of one kv head, at most kAttentionRows.
   void (*attention_tile)(const AttentionArgs&, int64_t kv_head, int64_t begin, int64_t end,

@@ -321,10 +321,10 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCach
 }  // namespace
 
 std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
-                                      std::shared_ptr<const Checkpoint> checkpoint,
+                                      const layers::WeightReader& reader,
                                       kernels::ComputeType type) {
-  DecoderWeights weights = load_decoder_weights(*checkpoint, config, type);
-  return std::make_unique<Qwen2VlDecoder>(config, std::move(checkpoint), std::move(weights), type);
+  DecoderWeights weights = load_decoder_weights(reader, config, type);
+  return std::make_unique<Qwen2VlDecoder>(config, reader.checkpoint(), std::move(weights), type);
 }
 
 }  // namespace reelm::llm::qwen2_vl

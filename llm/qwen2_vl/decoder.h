@@ -3,8 +3,7 @@
 
 #include <memory>
 
-#include "../../core/safetensors.h"
-#include "../../kernels/matmul.h"
+#include "../../layers/weight_reader.h"
 #include "../decoder.h"
 #include "config.h"
 
@@ -13,7 +12,7 @@ namespace reelm::llm::qwen2_vl {
 /// Loads and packs the decoder's weights; rows of the embedding table are read from the
 /// checkpoint's mapping, which the decoder keeps alive. Throws Error as load_decoder_weights.
 std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
-                                      std::shared_ptr<const Checkpoint> checkpoint,
+                                      const layers::WeightReader& reader,
                                       kernels::ComputeType type);
 
 }  // namespace reelm::llm::qwen2_vl

@@ -7,7 +7,7 @@ namespace reelm::llm::qwen2_vl {
 
 namespace {
 
-LayerWeights load_layer(const Checkpoint& checkpoint, const DecoderConfig& c,
+LayerWeights load_layer(const layers::WeightReader& reader, const DecoderConfig& c,
                         const std::string& prefix, kernels::ComputeType type) {
   const std::int64_t q_rows = c.num_attention_heads * c.head_dim;
   const std::int64_t kv_rows = c.num_key_value_heads * c.head_dim;
@@ -23,15 +23,13 @@ LayerWeights load_layer(const Checkpoint& checkpoint, const DecoderConfig& c,
       {mlp + "up_proj", c.intermediate_size, c.hidden_size},
   }};
   LayerWeights w;
-  w.input_layernorm =
-      layers::load_vector(checkpoint, prefix + "input_layernorm.weight", c.hidden_size);
-  w.qkv = layers::load_linear(checkpoint, qkv, /*has_bias=*/true, type);
-  w.o_proj = layers::load_linear(checkpoint, {attn + "o_proj", c.hidden_size, q_rows}, false, type);
+  w.input_layernorm = reader.vector(prefix + "input_layernorm.weight", c.hidden_size);
+  w.qkv = reader.linear(qkv, /*has_bias=*/true, type);
+  w.o_proj = reader.linear({attn + "o_proj", c.hidden_size, q_rows}, false, type);
   w.post_attention_layernorm =
-      layers::load_vector(checkpoint, prefix + "post_attention_layernorm.weight", c.hidden_size);
-  w.gate_up = layers::load_linear(checkpoint, gate_up, /*has_bias=*/false, type);
-  w.down_proj = layers::load_linear(
-      checkpoint, {mlp + "down_proj", c.hidden_size, c.intermediate_size}, false, type);
+      reader.vector(prefix + "post_attention_layernorm.weight", c.hidden_size);
+  w.gate_up = reader.linear(gate_up, /*has_bias=*/false, type);
+  w.down_proj = reader.linear({mlp + "down_proj", c.hidden_size, c.intermediate_size}, false, type);
   return w;
 }
 
@@ -47,25 +45,23 @@ std::size_t DecoderWeights::size_bytes() const noexcept {
   return total;
 }
 
-DecoderWeights load_decoder_weights(const Checkpoint& checkpoint, const DecoderConfig& c,
+DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const DecoderConfig& c,
                                     kernels::ComputeType type) {
   // Newer transformers nests the decoder under `model.language_model.`.
-  const std::string model = checkpoint.find("model.language_model.embed_tokens.weight") != nullptr
-                                ? "model.language_model."
-                                : "model.";
+  const std::string model =
+      reader.has("model.language_model.embed_tokens.weight") ? "model.language_model." : "model.";
   DecoderWeights w;
-  w.embed_tokens = layers::stored_matrix(checkpoint, model + "embed_tokens.weight",
-                                         {c.vocab_size, c.hidden_size});
+  w.embed_tokens = reader.matrix(model + "embed_tokens.weight", {c.vocab_size, c.hidden_size});
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    w.layers.push_back(
-        load_layer(checkpoint, c, model + "layers." + std::to_string(i) + ".", type));
+    w.layers.push_back(load_layer(reader, c, model + "layers." + std::to_string(i) + ".", type));
   }
-  w.norm = layers::load_vector(checkpoint, model + "norm.weight", c.hidden_size);
+  w.norm = reader.vector(model + "norm.weight", c.hidden_size);
+  const auto head = type == kernels::ComputeType::kInt4 ? kernels::ComputeType::kInt8 : type;
   if (c.tie_word_embeddings) {
-    w.lm_head.weight = kernels::PackedMatrix(w.embed_tokens, type);
+    w.lm_head.weight =
+        reader.weight(model + "embed_tokens.weight", {c.vocab_size, c.hidden_size}, head);
   } else {
-    w.lm_head =
-        layers::load_linear(checkpoint, {"lm_head", c.vocab_size, c.hidden_size}, false, type);
+    w.lm_head = reader.linear({"lm_head", c.vocab_size, c.hidden_size}, false, head);
   }
   return w;
 }

@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "../../core/aligned_buffer.h"
-#include "../../core/safetensors.h"
-#include "../../layers/linear.h"
+#include "../../layers/weight_reader.h"
 #include "config.h"
 
 namespace reelm::llm::qwen2_vl {
@@ -31,9 +30,10 @@ struct DecoderWeights {
 };
 
 /// Reads `model.*` or `model.language_model.*`; with tie_word_embeddings the embeddings serve as
-/// the head, as in transformers, even where the file has an `lm_head.weight`. Throws Error naming
-/// file, tensor, found and expected.
-DecoderWeights load_decoder_weights(const Checkpoint& checkpoint, const DecoderConfig& config,
+/// the head, as in transformers, even where the file has an `lm_head.weight`. With kInt4 the head
+/// is kInt8: it decides between tokens directly, and is a seventh of the 2B model's weights. Throws
+/// Error naming file, tensor, found and expected.
+DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const DecoderConfig& config,
                                     kernels::ComputeType type);
 
 }  // namespace reelm::llm::qwen2_vl

@@ -8,7 +8,7 @@
 namespace reelm::bench {
 namespace {
 
-const Formats kF32 = {4, 4, 4};
+const Formats kF32 = {4, 4, 4, 4};
 
 Cost find(const StageCosts& costs, const std::string& stage) {
   for (const auto& [name, cost] : costs) {
@@ -94,7 +94,7 @@ TEST(Costs, Prefill) {
 }
 
 TEST(Costs, Decode) {
-  const StageCosts costs = decode_costs(small_decoder(), 7, {2, 2, 4});
+  const StageCosts costs = decode_costs(small_decoder(), 7, {2, 2, 4, 2});
   EXPECT_EQ(find(costs, "decode_token.attention").flop, 3 * 4 * 7 * 8);
   EXPECT_EQ(find(costs, "decode_token.attention").bytes, 3 * (2 * 8 * 4 + 2 * 7 * 4 * 2));
   EXPECT_EQ(find(costs, "decode_token.lm_head").bytes, 8 * 10 * 2 + (8 + 10) * 4);
@@ -104,11 +104,14 @@ TEST(Costs, Decode) {
 // What docs/performance.md and others say of the real model.
 TEST(Costs, Qwen2Vl2b) {
   const auto sizes = pipeline::synthetic_sizes("synthetic:qwen2-vl-2b");
-  const Formats bf16 = {2, 2, 2};
+  const Formats bf16 = {2, 2, 2, 2};
   // 32 blocks of 19.66 M weights and 4 * n^2 * 1280 of attention, n = 1196; embedding and merger.
   EXPECT_NEAR(find(vision_costs(sizes.vision, {1, 26, 46}, bf16), "vit").flop, 1.764e12, 0.002e12);
   // 28 layers of 46.8 M weights and a head of 233 M, 2 bytes each: 3.09 GB a token.
   EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, bf16), "decode_token").bytes, 3.09e9, 0.01e9);
+  // int4: 1.31 G weights of 4.625 bits, the head in 8.125: 0.99 GB.
+  const Formats int4 = {4.625 / 8, 2, 2, 8.125 / 8};
+  EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, int4), "decode_token").bytes, 0.99e9, 0.01e9);
   EXPECT_NEAR(find(prefill_costs(sizes.decoder, 512, bf16), "prefill").flop, 1.335e12, 0.04e12);
 }
 
@@ -129,9 +132,11 @@ TEST(Costs, Frames) {
 }
 
 TEST(Costs, Floor) {
-  EXPECT_EQ(floor_seconds({100, 10}, 50, 1), 10);
-  EXPECT_EQ(floor_seconds({100, 10}, 5, 1), 20);
-  EXPECT_EQ(floor_seconds({0, 0}, 5, 1), 0);
+  EXPECT_EQ(floor_seconds({100, 10}, {50, 25, 1}), 10);
+  EXPECT_EQ(floor_seconds({100, 10}, {5, 25, 1}), 20);
+  // 40 of the operations are attention's, at its own rate.
+  EXPECT_EQ(floor_seconds({100, 10, Unit::kMatrix, 40}, {10, 2, 1}), 26);
+  EXPECT_EQ(floor_seconds({0, 0}, {5, 5, 1}), 0);
 }
 
 }  // namespace

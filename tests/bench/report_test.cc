@@ -32,7 +32,8 @@ Report sample_report() {
   measured.costs = {{"vit", {1e9, 1e6, Unit::kMatrix}}, {"vit.norm", {1e6, 1e7, Unit::kF32}}};
   Report report;
   report.ceilings = ceilings();
-  report.rows = make_rows(measured, report.ceilings, /*bf16=*/true);
+  report.rows =
+      make_rows(measured, report.ceilings, {pipeline::Dtype::kBF16, pipeline::Dtype::kBF16});
   report.grid = {1, 2, 2};
   report.new_tokens = 1;
   return report;
@@ -117,7 +118,8 @@ TEST(Synthetic, SizesAndMemory) {
   const std::int64_t available = pipeline::available_memory_bytes();
   if (available == 0 || available > std::int64_t{30} << 30) return;
   try {
-    (void)pipeline::make_synthetic_model("synthetic:qwen2-vl-7b", pipeline::Dtype::kF32);
+    (void)pipeline::make_synthetic_model("synthetic:qwen2-vl-7b",
+                                         {pipeline::Dtype::kF32, pipeline::Dtype::kF32});
     FAIL() << "31 GB fit into less than 30";
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::kOutOfMemory);

@@ -16,7 +16,8 @@ class DecoderTest : public ::testing::TestWithParam<kernels::ComputeType> {
  protected:
   void SetUp() override {
     checkpoint_ = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-    decoder_ = make_decoder(load_decoder_config(REELM_DEMO_MODEL), checkpoint_, GetParam());
+    decoder_ = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+                            layers::WeightReader(checkpoint_), GetParam());
     vocabulary_ = decoder_->vocab_size();
   }
 

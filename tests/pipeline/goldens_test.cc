@@ -41,10 +41,10 @@ std::filesystem::path model_of(const std::filesystem::path& golden,
 class GoldenTest : public testing::ScratchDirTest,
                    public ::testing::WithParamInterface<std::filesystem::path> {
  protected:
-  void verify(Dtype dtype) {
+  void verify(Dtype dtype, Dtype vision = Dtype::kAuto) {
     VerifyOptions options;
     options.model = model_of(GetParam(), dir_);
-    options.dtype = dtype;
+    options.dtypes = {dtype, vision};
     const VerifyReport report = verify_golden(GetParam(), options);
     for (const VerifyRow& row : report.rows) {
       EXPECT_TRUE(row.pass) << row.stage << ": max abs " << row.max_abs << ", relative L2 "
@@ -60,6 +60,9 @@ class GoldenTestF32 : public GoldenTest {};
 class GoldenTestBf16 : public GoldenTest {};
 TEST_P(GoldenTestF32, Verifies) { verify(Dtype::kF32); }
 TEST_P(GoldenTestBf16, Verifies) { verify(Dtype::kBF16); }
+// Rounding weights loses more than these bounds forbid: they tell what was computed wrongly.
+TEST_P(GoldenTestBf16, VerifiesInInt8) { verify(Dtype::kInt8, Dtype::kInt8); }
+TEST_P(GoldenTestBf16, VerifiesInInt4) { verify(Dtype::kInt4); }
 
 std::string name_of(const ::testing::TestParamInfo<std::filesystem::path>& instance) {
   return instance.param.stem().string();

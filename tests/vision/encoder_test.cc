@@ -14,14 +14,14 @@ namespace {
 class EncoderTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    checkpoint_ = new Checkpoint(Checkpoint::open(REELM_DEMO_MODEL));
-    encoder_ =
-        make_encoder(load_vision_config(REELM_DEMO_MODEL), *checkpoint_, kernels::ComputeType::kF32)
-            .release();
+    checkpoint_ = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
+    encoder_ = make_encoder(load_vision_config(REELM_DEMO_MODEL), layers::WeightReader(checkpoint_),
+                            kernels::ComputeType::kF32)
+                   .release();
   }
   static void TearDownTestSuite() {
     delete encoder_;
-    delete checkpoint_;
+    checkpoint_.reset();
   }
 
   /// Rows [n, patch_dim] of noise.
@@ -40,7 +40,7 @@ class EncoderTest : public ::testing::Test {
     return out;
   }
 
-  static inline Checkpoint* checkpoint_ = nullptr;
+  static inline std::shared_ptr<const Checkpoint> checkpoint_;
   static inline VisionEncoder* encoder_ = nullptr;
 };
 
@@ -93,7 +93,7 @@ TEST_F(EncoderTest, AMissingTensorIsNamed) {
   VisionConfig config = load_vision_config(REELM_DEMO_MODEL);
   config.depth = 5;
   try {
-    (void)make_encoder(config, *checkpoint_, kernels::ComputeType::kF32);
+    (void)make_encoder(config, layers::WeightReader(checkpoint_), kernels::ComputeType::kF32);
     FAIL() << "a block that is not there was loaded";
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("blocks.4."), std::string::npos) << e.what();

@@ -184,9 +184,9 @@ void Encoder::merge(TensorView<float> out) {
 }  // namespace
 
 std::unique_ptr<VisionEncoder> make_encoder(const VisionConfig& config,
-                                            const Checkpoint& checkpoint,
+                                            const layers::WeightReader& reader,
                                             kernels::ComputeType type) {
-  return std::make_unique<Encoder>(config, load_vision_weights(checkpoint, config, type));
+  return std::make_unique<Encoder>(config, load_vision_weights(reader, config, type));
 }
 
 }  // namespace reelm::vision::qwen2_vl

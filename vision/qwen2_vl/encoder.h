@@ -3,8 +3,7 @@
 
 #include <memory>
 
-#include "../../core/safetensors.h"
-#include "../../kernels/matmul.h"
+#include "../../layers/weight_reader.h"
 #include "../encoder.h"
 #include "config.h"
 
@@ -12,7 +11,7 @@ namespace reelm::vision::qwen2_vl {
 
 /// Loads and packs the tower's weights. Throws Error as load_vision_weights.
 std::unique_ptr<VisionEncoder> make_encoder(const VisionConfig& config,
-                                            const Checkpoint& checkpoint,
+                                            const layers::WeightReader& reader,
                                             kernels::ComputeType type);
 
 }  // namespace reelm::vision::qwen2_vl

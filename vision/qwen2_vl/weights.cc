@@ -6,10 +6,9 @@ namespace reelm::vision::qwen2_vl {
 
 namespace {
 
-LayerNormWeights load_layer_norm(const Checkpoint& checkpoint, const std::string& prefix,
+LayerNormWeights load_layer_norm(const layers::WeightReader& reader, const std::string& prefix,
                                  std::int64_t dim) {
-  return {layers::load_vector(checkpoint, prefix + ".weight", dim),
-          layers::load_vector(checkpoint, prefix + ".bias", dim)};
+  return {reader.vector(prefix + ".weight", dim), reader.vector(prefix + ".bias", dim)};
 }
 
 std::size_t size_bytes_of(const LayerNormWeights& norm) {
@@ -28,34 +27,32 @@ std::size_t VisionWeights::size_bytes() const noexcept {
   return total;
 }
 
-VisionWeights load_vision_weights(const Checkpoint& checkpoint, const VisionConfig& c,
+VisionWeights load_vision_weights(const layers::WeightReader& reader, const VisionConfig& c,
                                   kernels::ComputeType type) {
   // Newer transformers nests the tower under `model.`.
-  const std::string visual = checkpoint.find("model.visual.patch_embed.proj.weight") != nullptr
-                                 ? "model.visual."
-                                 : "visual.";
+  const std::string visual =
+      reader.has("model.visual.patch_embed.proj.weight") ? "model.visual." : "visual.";
   const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in) {
-    return layers::load_linear(checkpoint, {visual + name, out, in}, true, type);
+    return reader.linear({visual + name, out, in}, true, type);
   };
   VisionWeights w;
-  w.patch_embed.weight = kernels::PackedMatrix(
-      layers::stored_matrix(
-          checkpoint, visual + "patch_embed.proj.weight",
-          {c.embed_dim, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size}),
-      type);
+  const auto embed_type = type == kernels::ComputeType::kF32 ? type : kernels::ComputeType::kBF16;
+  w.patch_embed.weight = reader.weight(
+      visual + "patch_embed.proj.weight",
+      {c.embed_dim, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size}, embed_type);
   for (std::int64_t i = 0; i < c.depth; ++i) {
     const std::string block = "blocks." + std::to_string(i) + ".";
     BlockWeights b;
-    b.norm1 = load_layer_norm(checkpoint, visual + block + "norm1", c.embed_dim);
+    b.norm1 = load_layer_norm(reader, visual + block + "norm1", c.embed_dim);
     b.qkv = linear(block + "attn.qkv", 3 * c.embed_dim, c.embed_dim);
     b.proj = linear(block + "attn.proj", c.embed_dim, c.embed_dim);
-    b.norm2 = load_layer_norm(checkpoint, visual + block + "norm2", c.embed_dim);
+    b.norm2 = load_layer_norm(reader, visual + block + "norm2", c.embed_dim);
     b.fc1 = linear(block + "mlp.fc1", c.intermediate_size, c.embed_dim);
     b.fc2 = linear(block + "mlp.fc2", c.embed_dim, c.intermediate_size);
     w.blocks.push_back(std::move(b));
   }
   const std::int64_t merged = c.embed_dim * c.spatial_merge_size * c.spatial_merge_size;
-  w.ln_q = load_layer_norm(checkpoint, visual + "merger.ln_q", c.embed_dim);
+  w.ln_q = load_layer_norm(reader, visual + "merger.ln_q", c.embed_dim);
   w.merger_fc1 = linear("merger.mlp.0", merged, merged);
   w.merger_fc2 = linear("merger.mlp.2", c.hidden_size, merged);
   return w;

@@ -5,8 +5,7 @@
 #include <vector>
 
 #include "../../core/aligned_buffer.h"
-#include "../../core/safetensors.h"
-#include "../../layers/linear.h"
+#include "../../layers/weight_reader.h"
 #include "config.h"
 
 namespace reelm::vision::qwen2_vl {
@@ -36,8 +35,10 @@ struct VisionWeights {
   std::size_t size_bytes() const noexcept;
 };
 
-/// Reads `visual.*` or `model.visual.*`. Throws Error naming file, tensor, found and expected.
-VisionWeights load_vision_weights(const Checkpoint& checkpoint, const VisionConfig& config,
+/// Reads `visual.*` or `model.visual.*`. With quantised types the patch embedding stays bf16: it is
+/// a thousandth of the work, and its inputs are pixels. Throws Error naming file, tensor, found and
+/// expected.
+VisionWeights load_vision_weights(const layers::WeightReader& reader, const VisionConfig& config,
                                   kernels::ComputeType type);
 
 }  // namespace reelm::vision::qwen2_vl

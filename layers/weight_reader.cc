@@ -1,0 +1,142 @@
+#include "layers/weight_reader.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/throw.h"
+#include "kernels/convert.h"
+
+namespace reelm::layers {
+
+namespace {
+
+std::string packed_name(std::span<const LinearPart> parts, kernels::ComputeType type) {
+  std::string name = parts[0].prefix;
+  for (const LinearPart& part : parts.subspan(1)) {
+    name.append("+").append(part.prefix, part.prefix.rfind('.') + 1);
+  }
+  return name.append(".").append(kernels::compute_type_name(type));
+}
+
+std::string without_suffix(const std::string& name) {
+  const std::string_view suffix = ".weight";
+  return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name;
+}
+
+}  // namespace
+
+bool WeightReader::has(const std::string& name) const {
+  if (checkpoint_->find(name) != nullptr) return true;
+  const std::string prefix = without_suffix(name) + ".";
+  const auto& tensors = checkpoint_->tensors();
+  const auto at = std::lower_bound(
+      tensors.begin(), tensors.end(), prefix,
+      [](const StoredTensor& t, const std::string& wanted) { return t.name < wanted; });
+  return at != tensors.end() && at->name.starts_with(prefix) && at->dtype == DType::kU8;
+}
+
+void WeightReader::note(std::string name, const kernels::PackedMatrix& weight,
+                        bool from_file) const {
+  if (log_ == nullptr) return;
+  log_->packed.push_back({std::move(name), weight.shared_copy(), from_file});
+}
+
+bool WeightReader::find_packed(const std::string& name, std::int64_t out_features,
+                               std::int64_t in_features, kernels::ComputeType type,
+                               kernels::PackedMatrix& out) const {
+  const StoredTensor* tensor = packed_ == nullptr ? nullptr : packed_->find(name);
+  std::shared_ptr<const void> owner = packed_;
+  if (tensor == nullptr) {
+    tensor = checkpoint_->find(name);
+    owner = checkpoint_;
+  }
+  if (tensor == nullptr) return false;
+  try {
+    out = kernels::PackedMatrix::from_packed(out_features, in_features, type, tensor->bytes,
+                                             std::move(owner));
+  } catch (const Error& error) {
+    throw_error(error.code(), "{}: tensor '{}': {}", checkpoint_->file_of(name), name,
+                error.what());
+  }
+  note(name, out, /*from_file=*/true);
+  return true;
+}
+
+kernels::StoredMatrix WeightReader::matrix(const std::string& name,
+                                           std::initializer_list<std::int64_t> shape) const {
+  const std::vector<std::int64_t> expected(shape);
+  const StoredTensor& tensor = checkpoint_->get(name, expected);
+  if (log_ != nullptr) log_->stored.push_back(name);
+  std::int64_t cols = 1;
+  for (std::size_t d = 1; d < expected.size(); ++d) cols *= expected[d];
+  return {tensor.bytes.data(), tensor.dtype, expected[0], cols};
+}
+
+AlignedBuffer<float> WeightReader::vector(const std::string& name, std::int64_t size) const {
+  const kernels::StoredMatrix stored = matrix(name, {size});
+  AlignedBuffer<float> out(static_cast<std::size_t>(size));
+  copy_elements(stored, 0, size, out.data());
+  return out;
+}
+
+kernels::PackedMatrix WeightReader::weight(const std::string& name,
+                                           std::initializer_list<std::int64_t> shape,
+                                           kernels::ComputeType type) const {
+  const std::vector<std::int64_t> sizes(shape);
+  std::int64_t cols = 1;
+  for (std::size_t d = 1; d < sizes.size(); ++d) cols *= sizes[d];
+  const std::string packed = without_suffix(name) + "." + kernels::compute_type_name(type);
+  kernels::PackedMatrix out;
+  if (find_packed(packed, sizes[0], cols, type, out)) return out;
+  const StoredTensor& tensor = checkpoint_->get(name, sizes);
+  out = kernels::PackedMatrix({tensor.bytes.data(), tensor.dtype, sizes[0], cols}, type);
+  note(packed, out, /*from_file=*/false);
+  return out;
+}
+
+Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
+                            kernels::ComputeType type) const {
+  std::int64_t out_features = 0;
+  for (const LinearPart& part : parts) out_features += part.out_features;
+  Linear linear;
+  if (has_bias) {
+    linear.bias = AlignedBuffer<float>(static_cast<std::size_t>(out_features));
+    float* out = linear.bias.data();
+    for (const LinearPart& part : parts) {
+      copy_elements(matrix(part.prefix + ".bias", {part.out_features}), 0, part.out_features, out);
+      out += part.out_features;
+    }
+  }
+  const std::string packed = packed_name(parts, type);
+  if (find_packed(packed, out_features, parts[0].in_features, type, linear.weight)) return linear;
+  std::vector<kernels::StoredMatrix> stored;
+  for (const LinearPart& part : parts) {
+    const StoredTensor& tensor =
+        checkpoint_->get(part.prefix + ".weight", {part.out_features, part.in_features});
+    stored.push_back({tensor.bytes.data(), tensor.dtype, part.out_features, part.in_features});
+  }
+  linear.weight = kernels::PackedMatrix(stored, type);
+  note(packed, linear.weight, /*from_file=*/false);
+  return linear;
+}
+
+void copy_elements(const kernels::StoredMatrix& matrix, std::int64_t offset, std::int64_t n,
+                   float* out) {
+  const auto* bytes = static_cast<const std::byte*>(matrix.data) +
+                      static_cast<std::size_t>(offset) * dtype_size(matrix.dtype);
+  switch (matrix.dtype) {
+    case DType::kF32:
+      std::memcpy(out, bytes, static_cast<std::size_t>(n) * sizeof(float));
+      return;
+    case DType::kBF16:
+      kernels::convert(reinterpret_cast<const bf16_t*>(bytes), out, n);
+      return;
+    case DType::kF16:
+      kernels::convert(reinterpret_cast<const f16_t*>(bytes), out, n);
+      return;
+    default:
+      REELM_CHECK(false);  // Checkpoint::get hands out floats only
+  }
+}
+
+}  // namespace reelm::layers

@@ -1,0 +1,87 @@
+// The loading of weights: from a checkpoint as stored, packed on the way; or packed before, from a
+// cache or a converted checkpoint.
+#pragma once
+
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../core/safetensors.h"
+#include "linear.h"
+
+namespace reelm::layers {
+
+/// One part of a (stacked) linear layer: "<prefix>.weight" [out_features, in_features] and, where
+/// `has_bias`, "<prefix>.bias" [out_features].
+struct LinearPart {
+  std::string prefix;
+  std::int64_t out_features;
+  std::int64_t in_features;
+};
+
+/// What a model's weights were made from; for writing them down (reelm convert, the cache).
+struct WeightLog {
+  /// A weight as kernels want it, under the name that WeightReader looks for.
+  struct Packed {
+    std::string name;
+    kernels::PackedMatrix weight;
+    bool from_file;  ///< was packed before: found, not made
+  };
+  std::vector<Packed> packed;
+  std::vector<std::string> stored;  ///< names of tensors that were read as the checkpoint has them
+};
+
+/// Reads weights by name. A packed weight is looked for as a U8 tensor
+/// "<first prefix>+<last names of the other prefixes>.<type>", for example
+/// "model.layers.0.self_attn.q_proj+k_proj+v_proj.int8", in `packed` (a cache; may be null), then
+/// in the checkpoint (a converted one); where neither has it, its parts are packed.
+class WeightReader {
+ public:
+  explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint,
+                        std::shared_ptr<const SafetensorsFile> packed = nullptr,
+                        WeightLog* log = nullptr)
+      : checkpoint_(std::move(checkpoint)), packed_(std::move(packed)), log_(log) {}
+
+  const std::shared_ptr<const Checkpoint>& checkpoint() const noexcept { return checkpoint_; }
+  /// Whether the checkpoint has the tensor as stored, or packed as a part of some type.
+  bool has(const std::string& name) const;
+
+  /// The parts stacked by rows. Throws Error naming file, tensor, found and expected when a tensor
+  /// is missing or misshapen.
+  Linear linear(std::span<const LinearPart> parts, bool has_bias, kernels::ComputeType type) const;
+  Linear linear(const LinearPart& part, bool has_bias, kernels::ComputeType type) const {
+    return linear(std::span(&part, 1), has_bias, type);
+  }
+
+  /// The tensor `name` as a weight of shape[0] output features; of higher rank it is flattened
+  /// behind its first size (Conv3d weights, embeddings that serve as the head). Packed as `name`
+  /// without ".weight". Throws as linear().
+  kernels::PackedMatrix weight(const std::string& name, std::initializer_list<std::int64_t> shape,
+                               kernels::ComputeType type) const;
+
+  /// A stored matrix by view, not copied, flattened as weight(); alive as long as the checkpoint.
+  /// Throws as linear().
+  kernels::StoredMatrix matrix(const std::string& name,
+                               std::initializer_list<std::int64_t> shape) const;
+
+  /// A tensor of any float type as f32 [numel]. Throws as linear().
+  AlignedBuffer<float> vector(const std::string& name, std::int64_t size) const;
+
+ private:
+  /// The weight packed before under `name`, if there is one.
+  bool find_packed(const std::string& name, std::int64_t out_features, std::int64_t in_features,
+                   kernels::ComputeType type, kernels::PackedMatrix& out) const;
+  void note(std::string name, const kernels::PackedMatrix& weight, bool from_file) const;
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::shared_ptr<const SafetensorsFile> packed_;
+  WeightLog* log_;
+};
+
+/// Copies elements `offset` .. `offset + n` of a stored matrix into f32.
+void copy_elements(const kernels::StoredMatrix& matrix, std::int64_t offset, std::int64_t n,
+                   float* out);
+
+}  // namespace reelm::layers
