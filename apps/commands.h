@@ -15,5 +15,6 @@ void add_info(CLI::App& app, Command& chosen);
 void add_frames(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
 void add_verify(CLI::App& app, Command& chosen);
+void add_perplexity(CLI::App& app, Command& chosen);
 
 }  // namespace reelm::apps

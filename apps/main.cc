@@ -1,4 +1,4 @@
-// The command line: `reelm ask`, `info`, `frames`, `tokenize`, `verify`.
+// The command line: `reelm ask`, `info`, `frames`, `tokenize`, `verify`, `perplexity`.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -26,6 +26,7 @@ int run(int argc, char** argv) {
   reelm::apps::add_frames(app, chosen);
   reelm::apps::add_tokenize(app, chosen);
   reelm::apps::add_verify(app, chosen);
+  reelm::apps::add_perplexity(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version

@@ -1,7 +1,7 @@
 // Speed of the kernels at the shapes of Qwen2-VL-2B, beside what the machine can do at best:
 //   reelm-kernels-bench --benchmark_filter=Ceiling     the ceilings
 //   REELM_ISA=avx2 OMP_NUM_THREADS=1 reelm-kernels-bench ...
-// Products report GFLOP/s; what streams memory reports GB/s of the bytes it must read.
+// "type" is ComputeType: 0 f32, 1 bf16, 2 int8, 3 int4. Products report GFLOP/s; what streams memory reports GB/s of the bytes it must read.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -78,7 +78,7 @@ void CeilingProductInCache(benchmark::State& state) {
   for (auto _ : state) matmul({x.data(), {m, k}}, packed, {y.data(), {m, n}});
   flops(state, 2.0 * static_cast<double>(m * n * k));
 }
-BENCHMARK(CeilingProductInCache)->ArgName("bf16")->Arg(0)->Arg(1)->UseRealTime();
+BENCHMARK(CeilingProductInCache)->ArgName("type")->DenseRange(0, 3)->UseRealTime();
 
 // ---- products ----------------------------------------------------------------------------------
 
@@ -86,7 +86,8 @@ void Matmul(benchmark::State& state) {
   const auto type = static_cast<ComputeType>(state.range(0));
   const std::int64_t m = state.range(1), k = state.range(2), n = state.range(3);
   // Few rows: enough copies of the weight that none stays in a cache.
-  const std::int64_t weight_bytes = n * k * (type == ComputeType::kBF16 ? 2 : 4);
+  const auto weight_bytes =
+      static_cast<std::int64_t>(static_cast<double>(n * k) * bits_per_weight(type) / 8.0);
   const std::int64_t copies = m > 16 ? 1 : 1 + (std::int64_t{256} << 20) / weight_bytes;
   const AlignedBuffer<float> weight = filled(n * k), x = filled(m * k);
   AlignedBuffer<float> y(static_cast<std::size_t>(m * n));
@@ -104,8 +105,8 @@ void Matmul(benchmark::State& state) {
   state.SetLabel(std::string(isa_name(last_isa_run())));
 }
 void model_shapes(benchmark::internal::Benchmark* b) {
-  b->ArgNames({"bf16", "m", "k", "n"});
-  for (const int type : {0, 1}) {
+  b->ArgNames({"type", "m", "k", "n"});
+  for (const int type : {0, 1, 2, 3}) {
     for (const auto& [k, n] : {std::pair{1280, 3840}, {1280, 1280}, {1280, 5120}, {5120, 1280}}) {
       b->Args({type, 1196, k, n});
     }
@@ -127,7 +128,7 @@ void Pack(benchmark::State& state) {
   }
   bytes(state, 2.0 * kN * kK);
 }
-BENCHMARK(Pack)->ArgName("bf16")->Arg(0)->Arg(1)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(Pack)->ArgName("type")->DenseRange(0, 3)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 // ---- attention ---------------------------------------------------------------------------------
 

@@ -11,6 +11,9 @@ namespace reelm::kernels::avx2 {
 struct Vec {
   using F = __m256;   // kWidth floats
   using I = __m256i;  // kWidth 32-bit integers
+  // Sums of integers over a loop. A type of its own: carried round a loop as __m256i, which is four
+  // 64-bit numbers, GCC 12 stores each sum to the stack in every turn.
+  typedef int32_t S __attribute__((vector_size(32)));
   static constexpr int kIsa = 1;
   static constexpr int kWidth = 8;
   static constexpr bool kHasDot = false;  // a dot product of bf16 pairs
@@ -105,7 +108,11 @@ struct Vec {
   static void store_i(void* p, I v) { _mm256_storeu_si256(static_cast<I*>(p), v); }
   static I set1_i(int32_t x) { return _mm256_set1_epi32(x); }
   static I add_i(I a, I b) { return _mm256_add_epi32(a, b); }
-  static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+  static S zero_s() { return S{}; }
+  static I integers(S v) { return reinterpret_cast<I>(v); }
+  static S add16_s(S a, I b) { return reinterpret_cast<S>(add16(reinterpret_cast<I>(a), b)); }
+  static S add_s(S a, I b) { return a + reinterpret_cast<S>(b); }
+  static F to_float(S v) { return __builtin_convertvector(v, F); }
   /// kWidth bytes as integers 0..255.
   static I load_u8(const uint8_t* p) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
@@ -133,9 +140,9 @@ struct Vec {
   /// Unsigned bytes times signed ones, neighbours added into 16 bits (which they must fit).
   static I madd8(I u, I s) { return _mm256_maddubs_epi16(u, s); }
   /// sum + four products of unsigned with signed bytes; only where kHasDot8.
-  static I dot8(I sum, I, I) { return sum; }
+  static S dot8(S sum, I, I) { return sum; }
   /// 32-bit products; only where kHasDot8.
-  static I mul_i(I a, I b) { return _mm256_mullo_epi32(a, b); }
+  static I mul_s(S a, I b) { return _mm256_mullo_epi32(reinterpret_cast<I>(a), b); }
 
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
   /// Eight rows of eight 32-bit words become columns: to[j * to_stride + i] = rows[i][j], counted

@@ -18,6 +18,9 @@ namespace reelm::kernels::REELM_AVX512_NAMESPACE {
 using M512 = __m512;
 using M512i = __m512i;
 using M512bh = __m512bh;
+typedef int32_t M512s __attribute__((vector_size(64)));  // see avx2/vec.h
+inline M512s sums_of(M512i v) { return reinterpret_cast<M512s>(v); }
+inline M512i integers_of(M512s v) { return reinterpret_cast<M512i>(v); }
 inline __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
 }  // namespace reelm::kernels::REELM_AVX512_NAMESPACE
 
@@ -33,6 +36,9 @@ namespace reelm::kernels::REELM_AVX512_NAMESPACE {
 using M512 = simde__m512;
 using M512i = simde__m512i;
 using M512bh = simde__m512bh;
+using M512s = simde__m512i;
+inline M512s sums_of(M512i v) { return v; }
+inline M512i integers_of(M512s v) { return v; }
 inline simde__mmask16 first_lanes(int64_t n) { return static_cast<simde__mmask16>((1u << n) - 1u); }
 }  // namespace reelm::kernels::REELM_AVX512_NAMESPACE
 

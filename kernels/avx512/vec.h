@@ -9,6 +9,7 @@ namespace reelm::kernels::REELM_AVX512_NAMESPACE {
 struct Vec {
   using F = M512;
   using I = M512i;
+  using S = M512s;
   static constexpr int kIsa = 2;
   static constexpr int kWidth = 16;
   static constexpr bool kHasDot = false;
@@ -97,7 +98,11 @@ struct Vec {
   static void store_i(void* p, I v) { REELM_MM512(storeu_si512)(p, v); }
   static I set1_i(int32_t x) { return REELM_MM512(set1_epi32)(x); }
   static I add_i(I a, I b) { return REELM_MM512(add_epi32)(a, b); }
-  static F to_float(I v) { return REELM_MM512(cvtepi32_ps)(v); }
+  static S zero_s() { return sums_of(REELM_MM512(set1_epi32)(0)); }
+  static I integers(S v) { return integers_of(v); }
+  static S add16_s(S a, I b) { return sums_of(add16(integers_of(a), b)); }
+  static S add_s(S a, I b) { return sums_of(REELM_MM512(add_epi32)(integers_of(a), b)); }
+  static F to_float(S v) { return REELM_MM512(cvtepi32_ps)(integers_of(v)); }
   static I load_u8(const uint8_t* p) {
     return REELM_MM512(cvtepu8_epi32)(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
@@ -121,8 +126,8 @@ struct Vec {
   static I mul16(I a, I b) { return REELM_MM512(mullo_epi16)(a, b); }
   static I madd16(I a, I b) { return REELM_MM512(madd_epi16)(a, b); }
   static I madd8(I u, I s) { return REELM_MM512(maddubs_epi16)(u, s); }
-  static I dot8(I sum, I, I) { return sum; }
-  static I mul_i(I a, I b) { return REELM_MM512(mullo_epi32)(a, b); }
+  static S dot8(S sum, I, I) { return sum; }
+  static I mul_s(S a, I b) { return REELM_MM512(mullo_epi32)(integers_of(a), b); }
 
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {

@@ -19,7 +19,9 @@ struct DotVec : Vec {
     return REELM_MM512(dpbf16_ps)(sum, as_pairs(a), as_pairs(b));
   }
   static constexpr bool kHasDot8 = true;
-  static I dot8(I sum, I u, I s) { return REELM_MM512(dpbusd_epi32)(sum, u, s); }
+  static S dot8(S sum, I u, I s) {
+    return sums_of(REELM_MM512(dpbusd_epi32)(integers_of(sum), u, s));
+  }
 
  private:
   static M512bh as_pairs(I v) {

@@ -95,7 +95,11 @@ struct Vec {
   static void store_i(void* p, I v) { __builtin_memcpy(p, &v, sizeof(v)); }
   static I set1_i(int32_t x) { return set1_pair(static_cast<uint32_t>(x)); }
   static I add_i(I a, I b) { return a + b; }
-  static F to_float(I v) { return __builtin_convertvector(reinterpret_cast<S>(v), F); }
+  static S zero_s() { return S{}; }
+  static I integers(S v) { return reinterpret_cast<I>(v); }
+  static S add16_s(S a, I b) { return reinterpret_cast<S>(add16(reinterpret_cast<I>(a), b)); }
+  static S add_s(S a, I b) { return a + reinterpret_cast<S>(b); }
+  static F to_float(S v) { return __builtin_convertvector(v, F); }
   static I load_u8(const uint8_t* p) { return I{p[0], p[1], p[2], p[3]}; }
   static void store_i8(int8_t* p, F v) {
     // Out of range (NaN) becomes 0: the conversion would be undefined.
@@ -123,8 +127,8 @@ struct Vec {
     const H odd = reinterpret_cast<H>(odd_bytes(u)) * (reinterpret_cast<H>(s) >> 8);
     return reinterpret_cast<I>(even + odd);
   }
-  static I dot8(I sum, I, I) { return sum; }
-  static I mul_i(I a, I b) { return a * b; }
+  static S dot8(S sum, I, I) { return sum; }
+  static I mul_s(S a, I b) { return reinterpret_cast<I>(a) * b; }
 
   static void prefetch(const void* p) { __builtin_prefetch(p); }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {

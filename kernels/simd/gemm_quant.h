@@ -19,13 +19,11 @@ template <class V, int M, int C, bool kPrefetch>
 inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint16_t* scale,
                        float* sums, bool init) {
   constexpr int64_t kValues = (V::kHasDot8 ? 1 : 2) * kQuantGroup;
-  typename V::I sum[M][C];
-  QuantTail tails[M];
+  typename V::S sum[M][C];
 #pragma GCC unroll 8
   for (int r = 0; r < M; ++r) {
-    __builtin_memcpy(&tails[r], a + r * lda + kValues, sizeof(QuantTail));
 #pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) sum[r][j] = V::set1_i(tails[r].offset);
+    for (int j = 0; j < C; ++j) sum[r][j] = V::zero_s();
   }
   for (int64_t step = 0; step < kQuantGroup / 4; ++step) {
     const uint8_t* b = q + step * kPanelCols * 4;
@@ -39,8 +37,8 @@ inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
       __builtin_memcpy(&four, a + r * lda + offset + step * 4, 4);
       return V::set1_i(four);
     };
-    typename V::I w[C];
     if constexpr (V::kHasDot8) {
+      typename V::I w[C];
 #pragma GCC unroll 8
       for (int j = 0; j < C; ++j) w[j] = V::load_i(b + j * V::kWidth * 4);
 #pragma GCC unroll 8
@@ -50,31 +48,48 @@ inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
         for (int j = 0; j < C; ++j) sum[r][j] = V::dot8(sum[r][j], w[j], x);
       }
     } else {
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half) {
+      // Two registers of columns at a time, whatever C: see kQuantRows.
+      constexpr int kPair = C < 2 ? C : 2;
 #pragma GCC unroll 8
-        for (int j = 0; j < C; ++j) {
-          const auto bytes = V::load_i(b + j * V::kWidth * 4);
-          w[j] = half == 0 ? V::even_bytes(bytes) : V::odd_bytes(bytes);
+      for (int j0 = 0; j0 < C; j0 += kPair) {
+        typename V::I even[kPair], odd[kPair];
+#pragma GCC unroll 2
+        for (int j = 0; j < kPair; ++j) {
+          const auto bytes = V::load_i(b + (j0 + j) * V::kWidth * 4);
+          even[j] = V::even_bytes(bytes);
+          odd[j] = V::odd_bytes(bytes);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < M; ++r) {
-          const auto x = broadcast(r, half * kQuantGroup);
-#pragma GCC unroll 8
-          for (int j = 0; j < C; ++j) sum[r][j] = V::add_i(sum[r][j], V::madd16(x, w[j]));
+          const auto x = broadcast(r, 0);
+#pragma GCC unroll 2
+          for (int j = 0; j < kPair; ++j) {
+            sum[r][j0 + j] = V::add_s(sum[r][j0 + j], V::madd16(x, even[j]));
+          }
+          const auto y = broadcast(r, kQuantGroup);
+#pragma GCC unroll 2
+          for (int j = 0; j < kPair; ++j) {
+            sum[r][j0 + j] = V::add_s(sum[r][j0 + j], V::madd16(y, odd[j]));
+          }
         }
       }
     }
   }
+  typename V::F scale_w[C];
 #pragma GCC unroll 8
-  for (int j = 0; j < C; ++j) {
-    const auto scale_w = V::load_bf16(scale + j * V::kWidth);
+  for (int j = 0; j < C; ++j) scale_w[j] = V::load_bf16(scale + j * V::kWidth);
 #pragma GCC unroll 8
-    for (int r = 0; r < M; ++r) {
+  for (int r = 0; r < M; ++r) {
+    QuantTail tail;
+    __builtin_memcpy(&tail, a + r * lda + kValues, sizeof(tail));
+    const auto offset = V::set1_i(tail.offset);
+    const auto scale_a = V::set1(tail.scale);
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
       float* to = sums + r * kPanelCols + j * V::kWidth;
       const auto old = init ? V::zero() : V::load(to);
-      const auto scaled = V::mul(V::to_float(sum[r][j]), scale_w);
-      V::store(to, V::fma(scaled, V::set1(tails[r].scale), old));
+      const auto scaled = V::mul(V::to_float(V::add_s(sum[r][j], offset)), scale_w[j]);
+      V::store(to, V::fma(scaled, scale_a, old));
     }
   }
 }
@@ -84,25 +99,37 @@ inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
 template <class V, int M, int C>
 inline void micro_int4(const char* a, int64_t lda, const Int4Block& block, int64_t col, float* sums,
                        bool init) {
-  typename V::I total[M][C];
+  typename V::S total[M][C];
   QuantTail tails[M];
 #pragma GCC unroll 8
   for (int r = 0; r < M; ++r) {
     __builtin_memcpy(&tails[r], a + r * lda + kQuantGroup, sizeof(QuantTail));
 #pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) total[r][j] = V::set1_i(tails[r].offset);
+    for (int j = 0; j < C; ++j) total[r][j] = V::add_s(V::zero_s(), V::set1_i(tails[r].offset));
   }
   for (int64_t s = 0; s < kQuantGroup / kQuantSub; ++s) {
-    typename V::I sum[M][C];  // 32-bit with kHasDot8, else 16-bit: at most 8 * 2 * 15 * 127
+    // 32-bit with kHasDot8, else 16-bit: at most 8 * 2 * 15 * 127.
+    typename V::S sum[M][C];
 #pragma GCC unroll 8
     for (int r = 0; r < M; ++r) {
 #pragma GCC unroll 8
-      for (int j = 0; j < C; ++j) sum[r][j] = V::set1_i(0);
+      for (int j = 0; j < C; ++j) sum[r][j] = V::zero_s();
     }
+#pragma GCC unroll 1
     for (int64_t p = 0; p < kQuantSub / 8; ++p) {
       const uint8_t* b = block.q[s][p][col];
       for (int line = 0; line < C * V::kWidth * 4; line += 64) {
         V::prefetch(b + kPrefetchBytes / 2 + line);
+      }
+      typename V::I first[M], second[M];
+#pragma GCC unroll 8
+      for (int r = 0; r < M; ++r) {
+        int32_t four[2];
+        const char* x = a + r * lda + s * kQuantSub + p * 4;
+        __builtin_memcpy(&four[0], x, 4);
+        __builtin_memcpy(&four[1], x + kQuantSub / 2, 4);
+        first[r] = V::set1_i(four[0]);
+        second[r] = V::set1_i(four[1]);
       }
 #pragma GCC unroll 8
       for (int j = 0; j < C; ++j) {
@@ -110,15 +137,11 @@ inline void micro_int4(const char* a, int64_t lda, const Int4Block& block, int64
         const auto low = V::low_halves(bytes), high = V::high_halves(bytes);
 #pragma GCC unroll 8
         for (int r = 0; r < M; ++r) {
-          int32_t four[2];
-          const char* x = a + r * lda + s * kQuantSub + p * 4;
-          __builtin_memcpy(&four[0], x, 4);
-          __builtin_memcpy(&four[1], x + kQuantSub / 2, 4);
-          const auto first = V::set1_i(four[0]), second = V::set1_i(four[1]);
           if constexpr (V::kHasDot8) {
-            sum[r][j] = V::dot8(V::dot8(sum[r][j], low, first), high, second);
+            sum[r][j] = V::dot8(V::dot8(sum[r][j], low, first[r]), high, second[r]);
           } else {
-            sum[r][j] = V::add16(sum[r][j], V::add16(V::madd8(low, first), V::madd8(high, second)));
+            const auto both = V::add16(V::madd8(low, first[r]), V::madd8(high, second[r]));
+            sum[r][j] = V::add16_s(sum[r][j], both);
           }
         }
       }
@@ -131,13 +154,13 @@ inline void micro_int4(const char* a, int64_t lda, const Int4Block& block, int64
       for (int r = 0; r < M; ++r) {
         typename V::I scaled;
         if constexpr (V::kHasDot8) {
-          scaled = V::mul_i(sum[r][j], step);
+          scaled = V::mul_s(sum[r][j], step);
         } else {
-          scaled = V::madd16(sum[r][j], V::both_halves(step));
+          scaled = V::madd16(V::integers(sum[r][j]), V::both_halves(step));
         }
         // base < 2^8 and |sum of 32| < 2^12: a product of the low 16 bits.
         const auto lifted = V::madd16(base, V::set1_i(tails[r].sums[s]));
-        total[r][j] = V::add_i(total[r][j], V::add_i(scaled, lifted));
+        total[r][j] = V::add_s(total[r][j], V::add_i(scaled, lifted));
       }
     }
   }
@@ -181,11 +204,18 @@ inline void panel_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
   }
 }
 
-/// Calls run.operator()<M>(first_row) for tiles of at most kRowTile rows.
+/// Rows of a tile. Without a dot product of bytes both halves of the weights are in registers at
+/// once: with AVX2 8 sums, 4 weights, an activation, a product and a mask are 15 of 16. (6 rows
+/// with a half at a time would be 16 as well, but GCC keeps both: a third of the loop went to the
+/// stack.)
+template <class V>
+inline constexpr int64_t kQuantRows = V::kHasDot8 ? 6 : 4;
+
+/// Calls run.operator()<M>(first_row) for tiles of at most kQuantRows rows.
 template <class V, class Run>
 inline void for_each_row_tile(int64_t rows, Run&& run) {
-  for (int64_t r = 0; r < rows; r += V::kRowTile) {
-    switch (rows - r) {
+  for (int64_t r = 0; r < rows; r += kQuantRows<V>) {
+    switch (rows - r < kQuantRows<V> ? rows - r : kQuantRows<V>) {
       case 1:
         run.template operator()<1>(r);
         break;
@@ -198,11 +228,14 @@ inline void for_each_row_tile(int64_t rows, Run&& run) {
       case 4:
         run.template operator()<4>(r);
         break;
-      case 5:
-        run.template operator()<5>(r);
-        break;
       default:
-        run.template operator()<6>(r);
+        if constexpr (kQuantRows<V> == 6) {
+          if (rows - r == 5) {
+            run.template operator()<5>(r);
+          } else {
+            run.template operator()<6>(r);
+          }
+        }
         break;
     }
   }
@@ -246,8 +279,9 @@ inline void stream_int4(const char* a, int64_t lda, int64_t rows, const Int4Bloc
   }
 }
 
-/// Many rows against a block of bytes. Strips outside, row tiles inside: a strip (32 KB / 64 * its
-/// columns) stays in the first cache.
+/// Many rows against a block of bytes. Strips outside, row tiles inside: a strip stays in the first
+/// cache. (Fetching the next block meanwhile, as gemm.h does, gained nothing here: blocks follow
+/// each other in memory.)
 template <class V>
 inline void multiply_int8(const char* a, int64_t lda, int64_t rows, const uint8_t* q,
                           const uint16_t* scale, float* sums, bool init) {
