@@ -17,6 +17,7 @@ test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
   ffmpeg             # makes the clips that tests decode
   libsimde-dev       # AVX-512 on machines without it
+  g++-aarch64-linux-gnu  # the portable kernels compile for AArch64
   clang-format git python3
 )
 
