@@ -20,7 +20,7 @@ bool table_is_native(const KernelTable& table) noexcept;
 
 /// This thread's scratch of at least `size` floats. Kept, so that a forward pass allocates nothing
 /// once warm. `slot`: buffers that are in use together.
-enum class Scratch { kActivations, kKernel, kPartial, kDnnl, kCount };
+enum class Scratch { kActivations, kKernel, kPartial, kDnnl, kGated, kCount };
 float* scratch_floats(Scratch slot, std::size_t size);
 
 }  // namespace reelm::kernels

@@ -144,6 +144,20 @@ Tasks plan_tasks(std::int64_t m, std::int64_t panels, std::int64_t row_tile, boo
   return {chunk_rows, group, (m + chunk_rows - 1) / chunk_rows * ((panels + group - 1) / group)};
 }
 
+/// y = silu(gate) * up of sums [m, 2 * y.size(1)] in the order of gated_parts().
+void multiply_gates(const KernelTable& table, const float* sums, TensorView<float> y) {
+  const std::int64_t d = y.size(1);
+  parallel_for(y.size(0), 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const float* from = sums + row * 2 * d;
+      for (std::int64_t j = 0; j < d; j += kGatedRows) {
+        const std::int64_t n = std::min(kGatedRows, d - j);
+        table.silu_mul(from + 2 * j, from + 2 * j + n, y.row(row) + j, n);
+      }
+    }
+  });
+}
+
 // oneDNN's product, when it has one for this machine and shape.
 bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedMatrix::Impl& w,
               TensorView<float> y, const Epilogue& epilogue) {
@@ -151,7 +165,7 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
   const Isa isa = static_cast<Isa>(table.isa);
   const std::int64_t m = x.size(0);
   if (quantised(w.type) || m < kDnnlRows || isa < (bf16 ? Isa::kAvx512Bf16 : Isa::kAvx512) ||
-      !table_is_native(table) || (m > 1 && y.stride(0) != w.n) || omp_in_parallel() != 0) {
+      !table_is_native(table) || (m > 1 && y.stride(0) != y.size(1)) || omp_in_parallel() != 0) {
     return false;
   }
   DnnlProduct product = {.bf16 = bf16,
@@ -162,6 +176,10 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
                          .b = w.words.data(),
                          .y = y.data(),
                          .epilogue = epilogue};
+  if (epilogue.gated) {  // oneDNN writes both halves; the product of them follows
+    product.y = scratch_floats(Scratch::kGated, static_cast<std::size_t>(m * w.n));
+    product.epilogue = {};
+  }
   if (!dnnl_has_kernel(product)) return false;
   if (bf16 || w.k != w.k_pad || x.stride(0) != w.k) {
     const std::int64_t words_per_row = bf16 ? w.k_pad / 2 : w.k_pad;
@@ -182,6 +200,7 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
     product.a = a;
   }
   dnnl_run(product);
+  if (epilogue.gated) multiply_gates(table, product.y, y);
   return true;
 }
 
@@ -231,7 +250,8 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
                          .y_stride = y.stride(0),
                          .bias = epilogue.bias,
                          .activation = static_cast<int>(epilogue.activation),
-                         .accumulate = epilogue.accumulate};
+                         .accumulate = epilogue.accumulate,
+                         .gated = epilogue.gated};
   const auto gemm = quantised(w.type) ? table.gemm_quant : table.gemm;
   // A task of fewer than 100,000 products takes less than the 2 to 5 us of waking a thread.
   const std::int64_t products =
@@ -259,6 +279,20 @@ const char* compute_type_name(ComputeType type) noexcept {
       return "int4";
   }
   return "?";
+}
+
+std::vector<StoredMatrix> gated_parts(const StoredMatrix& gate, const StoredMatrix& up) {
+  REELM_CHECK(gate.rows == up.rows && gate.cols == up.cols);
+  std::vector<StoredMatrix> parts;
+  for (std::int64_t row = 0; row < gate.rows; row += kGatedRows) {
+    const std::int64_t rows = std::min(kGatedRows, gate.rows - row);
+    for (const StoredMatrix* from : {&gate, &up}) {
+      const auto offset = static_cast<std::size_t>(row * from->cols) * dtype_size(from->dtype);
+      parts.push_back(
+          {static_cast<const std::byte*>(from->data) + offset, from->dtype, rows, from->cols});
+    }
+  }
+  return parts;
 }
 
 double bits_per_weight(ComputeType type) noexcept {
@@ -322,7 +356,9 @@ void matmul(TensorView<const float> x, const PackedMatrix& w, TensorView<float> 
             const Epilogue& epilogue) {
   const PackedMatrix::Impl& impl = w.impl();
   REELM_CHECK(x.rank() == 2 && y.rank() == 2 && x.size(0) == y.size(0));
-  REELM_CHECK(x.size(1) == impl.k && y.size(1) == impl.n);
+  REELM_CHECK(x.size(1) == impl.k && y.size(1) * (epilogue.gated ? 2 : 1) == impl.n);
+  REELM_CHECK(!epilogue.gated || (epilogue.bias == nullptr && !epilogue.accumulate &&
+                                  epilogue.activation == Activation::kSilu));
   REELM_CHECK((impl.k <= 1 || x.stride(1) == 1) && (impl.n <= 1 || y.stride(1) == 1));
   const KernelTable& table = use_table();
   t_last_path = MatmulPath::kNothing;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "../core/dtype.h"
 #include "../core/tensor_view.h"
@@ -77,17 +78,28 @@ class PackedMatrix {
 /// Applied to each sum before it is stored.
 enum class Activation { kNone, kQuickGelu, kGelu, kSilu };
 
+/// Rows of gate and of up that lie side by side in a gated weight: half a panel each, so that the
+/// sums of both are at hand when y is written.
+inline constexpr std::int64_t kGatedRows = 32;
+
+/// The parts of a gated weight for PackedMatrix: kGatedRows rows of `gate` [d, k], as many of `up`
+/// [d, k], and so on; the last two may be fewer.
+std::vector<StoredMatrix> gated_parts(const StoredMatrix& gate, const StoredMatrix& up);
+
 /// y = activation(x * w^T + bias) [+ y when accumulate].
 struct Epilogue {
   const float* bias = nullptr;  ///< [out_features] or null
   Activation activation = Activation::kNone;
   bool accumulate = false;  ///< adds to what y holds (the residual), after the activation
+  /// The weight is of gated_parts(): y [m, out_features / 2] = silu(gate) * up. With activation
+  /// kSilu, no bias, not accumulated.
+  bool gated = false;
 };
 
-/// x [m, in_features], y [m, out_features]; rows may be strided, columns are dense. x and y do not
-/// overlap. Few rows (decoding) stream the weights once; many rows go through the blocked product.
-/// Uses a scratch buffer a thread keeps for its lifetime, so that a forward pass allocates nothing
-/// once it has warmed up.
+/// x [m, in_features], y [m, out_features] (half of them when gated); rows may be strided, columns
+/// are dense. x and y do not overlap. Few rows (decoding) stream the weights once; many rows go
+/// through the blocked product. Uses a scratch buffer a thread keeps for its lifetime, so that a
+/// forward pass allocates nothing once it has warmed up.
 void matmul(TensorView<const float> x, const PackedMatrix& w, TensorView<float> y,
             const Epilogue& epilogue = {});
 

@@ -10,10 +10,11 @@ namespace reelm::layers {
 
 namespace {
 
-std::string packed_name(std::span<const LinearPart> parts, kernels::ComputeType type) {
+std::string packed_name(std::span<const LinearPart> parts, const char* joint,
+                        kernels::ComputeType type) {
   std::string name = parts[0].prefix;
   for (const LinearPart& part : parts.subspan(1)) {
-    name.append("+").append(part.prefix, part.prefix.rfind('.') + 1);
+    name.append(joint).append(part.prefix, part.prefix.rfind('.') + 1);
   }
   return name.append(".").append(kernels::compute_type_name(type));
 }
@@ -107,7 +108,7 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
       out += part.out_features;
     }
   }
-  const std::string packed = packed_name(parts, type);
+  const std::string packed = packed_name(parts, "+", type);
   if (find_packed(packed, out_features, parts[0].in_features, type, linear.weight)) return linear;
   std::vector<kernels::StoredMatrix> stored;
   for (const LinearPart& part : parts) {
@@ -116,6 +117,26 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
     stored.push_back({tensor.bytes.data(), tensor.dtype, part.out_features, part.in_features});
   }
   linear.weight = kernels::PackedMatrix(stored, type);
+  note(packed, linear.weight, /*from_file=*/false);
+  return linear;
+}
+
+Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up,
+                           kernels::ComputeType type) const {
+  const LinearPart both[] = {gate, up};
+  const std::string packed = packed_name(both, "*", type);
+  Linear linear;
+  if (find_packed(packed, gate.out_features + up.out_features, gate.in_features, type,
+                  linear.weight)) {
+    return linear;
+  }
+  const auto stored = [&](const LinearPart& part) {
+    const StoredTensor& tensor =
+        checkpoint_->get(part.prefix + ".weight", {part.out_features, part.in_features});
+    return kernels::StoredMatrix{tensor.bytes.data(), tensor.dtype, part.out_features,
+                                 part.in_features};
+  };
+  linear.weight = kernels::PackedMatrix(kernels::gated_parts(stored(gate), stored(up)), type);
   note(packed, linear.weight, /*from_file=*/false);
   return linear;
 }

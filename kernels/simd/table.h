@@ -126,6 +126,7 @@ struct GemmArgs {
   const float* bias;
   int activation;
   bool accumulate;
+  bool gated;  // columns of a panel: 32 of gate, 32 of up (n - col0 halved in the last); y has half
 };
 
 /// One sequence: rows of q against rows of k and v (see attention.h). Strides in elements.

@@ -8,7 +8,6 @@
 
 #include "core/throw.h"
 #include "core/trace.h"
-#include "kernels/activation.h"
 #include "kernels/attention.h"
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
@@ -19,8 +18,8 @@ namespace reelm::llm::qwen2_vl {
 namespace {
 
 // Rows of a prompt done at a time: bounds the workspace whatever the prompt's length (the 2B
-// model's gate and up of 512 rows are 37 MB) and is enough rows for matrix products to run at full
-// speed.
+// model's hidden rows of the MLP are 18 MB for 512) and is enough rows for matrix products to run
+// at full speed.
 constexpr std::int64_t kPrefillRows = 512;
 
 class Qwen2VlDecoder final : public Decoder {
@@ -55,9 +54,10 @@ class Qwen2VlDecoder final : public Decoder {
  private:
   std::int64_t q_dim() const { return config_.num_attention_heads * config_.head_dim; }
   std::int64_t kv_dim() const { return config_.num_key_value_heads * config_.head_dim; }
-  /// Workspace floats a row takes: x, normed, delta, qkv, attention, gate and up, cos and sin.
+  /// Workspace floats a row takes: x, normed, delta, qkv, attention, hidden of the MLP, cos and
+  /// sin.
   std::int64_t row_floats() const {
-    return 3 * config_.hidden_size + 2 * q_dim() + 2 * kv_dim() + 2 * config_.intermediate_size +
+    return 3 * config_.hidden_size + 2 * q_dim() + 2 * kv_dim() + config_.intermediate_size +
            config_.head_dim;
   }
   void check_id(TokenId id) const;
@@ -93,7 +93,7 @@ class Qwen2VlDecoder final : public Decoder {
   TensorView<float> delta_;      // [n, hidden_size], what is added to the residual next
   TensorView<float> qkv_;        // [n, q_dim + 2 * kv_dim]
   TensorView<float> attention_;  // [n, q_dim]
-  TensorView<float> gate_up_;    // [n, 2 * intermediate_size]
+  TensorView<float> hidden_;     // [n, intermediate_size], silu(gate) * up
   TensorView<float> cos_, sin_;  // [n, head_dim / 2]
 };
 
@@ -113,7 +113,7 @@ void Qwen2VlDecoder::size_workspace(std::int64_t rows) {
   delta_ = take(config_.hidden_size);
   qkv_ = take(q_dim() + 2 * kv_dim());
   attention_ = take(q_dim());
-  gate_up_ = take(2 * config_.intermediate_size);
+  hidden_ = take(config_.intermediate_size);
   cos_ = take(config_.head_dim / 2);
   sin_ = take(config_.head_dim / 2);
 }
@@ -263,10 +263,8 @@ void Qwen2VlDecoder::feed_forward(const LayerWeights& layer, std::int64_t first_
   const std::int64_t width = config_.intermediate_size;
   const TensorView<float> normed(normed_.row(first_row), {rows, config_.hidden_size});
   const TensorView<float> delta(delta_.row(first_row), {rows, config_.hidden_size});
-  const TensorView<float> gate_up(gate_up_.row(first_row), {rows, 2 * width});
-  const TensorView<float> hidden(gate_up.data(), {rows, width}, {2 * width, 1});
-  layer.gate_up.forward(normed, gate_up);
-  kernels::silu_mul(gate_up, hidden);
+  const TensorView<float> hidden(hidden_.row(first_row), {rows, width});
+  layer.gate_up.forward_gated(normed, hidden);
   layer.down_proj.forward(hidden, delta);
 }
 

@@ -18,17 +18,14 @@ LayerWeights load_layer(const layers::WeightReader& reader, const DecoderConfig&
       {attn + "k_proj", kv_rows, c.hidden_size},
       {attn + "v_proj", kv_rows, c.hidden_size},
   }};
-  const std::array<layers::LinearPart, 2> gate_up = {{
-      {mlp + "gate_proj", c.intermediate_size, c.hidden_size},
-      {mlp + "up_proj", c.intermediate_size, c.hidden_size},
-  }};
   LayerWeights w;
   w.input_layernorm = reader.vector(prefix + "input_layernorm.weight", c.hidden_size);
   w.qkv = reader.linear(qkv, /*has_bias=*/true, type);
   w.o_proj = reader.linear({attn + "o_proj", c.hidden_size, q_rows}, false, type);
   w.post_attention_layernorm =
       reader.vector(prefix + "post_attention_layernorm.weight", c.hidden_size);
-  w.gate_up = reader.linear(gate_up, /*has_bias=*/false, type);
+  w.gate_up = reader.gated({mlp + "gate_proj", c.intermediate_size, c.hidden_size},
+                           {mlp + "up_proj", c.intermediate_size, c.hidden_size}, type);
   w.down_proj = reader.linear({mlp + "down_proj", c.hidden_size, c.intermediate_size}, false, type);
   return w;
 }

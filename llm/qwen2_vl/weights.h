@@ -16,7 +16,7 @@ struct LayerWeights {
   layers::Linear qkv;                    // [(heads + 2 * kv_heads) * head_dim, hidden_size]
   layers::Linear o_proj;                 // [hidden_size, heads * head_dim]
   AlignedBuffer<float> post_attention_layernorm;  // [hidden_size]
-  layers::Linear gate_up;                         // [2 * intermediate_size, hidden_size]
+  layers::Linear gate_up;                         // [2 * intermediate_size, hidden_size], gated
   layers::Linear down_proj;                       // [hidden_size, intermediate_size]
 };
 

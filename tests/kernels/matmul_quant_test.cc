@@ -65,6 +65,37 @@ TEST_P(MatmulQuant, StridedRowsAndEpilogues) {
   }
 }
 
+// Against the product of both halves, written out and multiplied.
+TEST_P(MatmulQuant, GatedIsSiluOfOneHalfTimesTheOther) {
+  const std::int64_t k = 150;
+  for (const std::int64_t d : {1, 31, 32, 33, 100, 128}) {
+    const std::vector<float> gate = random_floats(d * k, 41), up = random_floats(d * k, 42);
+    const std::vector<StoredMatrix> parts =
+        gated_parts({gate.data(), DType::kF32, d, k}, {up.data(), DType::kF32, d, k});
+    for (const ComputeType type :
+         {ComputeType::kF32, ComputeType::kBF16, ComputeType::kInt8, ComputeType::kInt4}) {
+      const PackedMatrix both(parts, type);
+      const PackedMatrix gates = pack_floats(gate, d, k, type), ups = pack_floats(up, d, k, type);
+      for (const std::int64_t m : {1, 2, 7, 40}) {
+        const std::vector<float> x = random_floats(m * k, 43);
+        const TensorView<const float> xv(x.data(), {m, k});
+        std::vector<float> y(static_cast<std::size_t>(m * (d + 3)), 7.0f), expected = y;
+        std::vector<float> g(static_cast<std::size_t>(m * d)), u = g;
+        matmul(xv, gates, {g.data(), {m, d}}, {.activation = Activation::kSilu});
+        matmul(xv, ups, {u.data(), {m, d}});
+        for (std::int64_t i = 0; i < m * d; ++i) {
+          const auto at = static_cast<std::size_t>(i);
+          expected[static_cast<std::size_t>(i / d * (d + 3) + i % d)] = g[at] * u[at];
+        }
+        matmul(xv, both, {y.data(), {m, d}, {d + 3, 1}},
+               {.activation = Activation::kSilu, .gated = true});
+        EXPECT_TRUE(all_close(y, expected, {.atol = 1e-5, .rtol = 1e-5}))
+            << compute_type_name(type) << " d " << d << " m " << m;
+      }
+    }
+  }
+}
+
 // The largest sums integers must hold: every weight and every activation at its end, alike and
 // against each other.
 TEST_P(MatmulQuant, ExtremesDoNotOverflow) {
