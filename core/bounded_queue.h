@@ -14,15 +14,13 @@
 
 namespace reelm {
 
-/// First in, first out; push waits for room, pop for an item. Whoever waits looks at its CancelToken
-/// every 50 ms: a signal handler may set one, but must not wake a condition variable.
+/// First in, first out; push waits for room, pop for an item. Whoever waits looks at its
+/// CancelToken every 50 ms: a signal handler may set one, but must not wake a condition variable.
 template <typename T>
 class BoundedQueue {
  public:
   /// Room for `capacity` items, 1 or more.
-  explicit BoundedQueue(std::size_t capacity) : capacity_(capacity) {
-    REELM_CHECK(capacity > 0);
-  }
+  explicit BoundedQueue(std::size_t capacity) : capacity_(capacity) { REELM_CHECK(capacity > 0); }
   BoundedQueue(const BoundedQueue&) = delete;
   BoundedQueue& operator=(const BoundedQueue&) = delete;
 

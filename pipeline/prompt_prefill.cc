@@ -53,8 +53,7 @@ void PromptPrefill::add() {
 void PromptPrefill::finish(TensorView<float> logits) {
   const auto n = static_cast<std::int64_t>(turn_.ids.size());
   if (request_.observer != nullptr) {
-    request_.observer->on_vision_embeds(
-        {rows_.data(), {filled_, model_.decoder->hidden_size()}});
+    request_.observer->on_vision_embeds({rows_.data(), {filled_, model_.decoder->hidden_size()}});
     request_.observer->on_prompt(turn_.ids, {turn_.positions.ids.data(), {3, n}},
                                  turn_.positions.rope_delta);
   }

@@ -64,10 +64,11 @@ class MediaSlices final : public SliceSource {
   std::optional<preprocess::PatchReader> reader_;
 };
 
-/// The slices of a source, one of them read ahead: while the caller works on a slice, a thread reads
-/// the next. The first is read by the caller, who has nothing else to do, with all cores; so a turn
-/// of a single slice starts no thread. The thread's own loops are serial: a second team beside the
-/// encoder's would take the cores from it. At most kSlices are in memory; their buffers go round.
+/// The slices of a source, one of them read ahead: while the caller works on a slice, a thread
+/// reads the next. The first is read by the caller, who has nothing else to do, with all cores; so
+/// a turn of a single slice starts no thread. The thread's own loops are serial: a second team
+/// beside the encoder's would take the cores from it. At most kSlices are in memory; their buffers
+/// go round.
 class SliceStream {
  public:
   /// Slices in memory: the caller's, and the one that is read or waits.
