@@ -28,6 +28,7 @@ struct AskArguments {
   bool json = false;
   bool quiet = false;
   bool plan_only = false;
+  bool no_overlap = false;
 };
 
 /// The media and the question. A question that is a file's name is a forgotten question.
@@ -131,6 +132,7 @@ int run_ask(const AskArguments& a) {
   options.dtypes = a.dtypes.parse();
   options.threads = a.threads;
   options.limits = a.model.limits;
+  options.overlap = !a.no_overlap;
   // A wrong file name is told before gigabytes of weights are read.
   for (std::size_t i = 0; i + 1 < a.words.size(); ++i) {
     std::error_code ec;
@@ -209,6 +211,8 @@ void add_ask(CLI::App& app, Command& chosen) {
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  sub->add_flag("--no-overlap", a->no_overlap,
+                "read no frames ahead while others are encoded (to compare; answers are the same)");
   sub->add_flag("--json", a->json, "print one JSON object instead of streaming the answer");
   sub->add_flag("--plan", a->plan_only, "print frames, tokens and memory it would take; no answer");
   sub->add_flag("-q,--quiet", a->quiet, "no progress, no warnings");

@@ -12,7 +12,11 @@ namespace reelm {
 
 namespace {
 int g_threads = 0;  // 0: OpenMP's default (OMP_NUM_THREADS or the cores of the affinity mask)
-}
+thread_local bool t_serial = false;
+}  // namespace
+
+SerialLoops::SerialLoops() noexcept : before_(t_serial) { t_serial = true; }
+SerialLoops::~SerialLoops() { t_serial = before_; }
 
 int num_threads() noexcept { return g_threads > 0 ? g_threads : omp_get_max_threads(); }
 
@@ -27,7 +31,7 @@ void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) 
   if (n <= 0) return;
   const std::int64_t pieces = std::min<std::int64_t>(
       num_threads(), (n + std::max<std::int64_t>(grain, 1) - 1) / std::max<std::int64_t>(grain, 1));
-  if (pieces <= 1 || omp_in_parallel()) {
+  if (pieces <= 1 || t_serial || omp_in_parallel()) {
     body(context, 0, n);
     return;
   }

@@ -18,6 +18,19 @@ using LoopBody = void (*)(void* context, std::int64_t begin, std::int64_t end);
 void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context);
 }  // namespace internal
 
+/// Loops of this thread run in this thread while the object lives: a second thread beside the one
+/// that computes must not raise a second team, or the two would take the cores from each other.
+class SerialLoops {
+ public:
+  SerialLoops() noexcept;
+  ~SerialLoops();
+  SerialLoops(const SerialLoops&) = delete;
+  SerialLoops& operator=(const SerialLoops&) = delete;
+
+ private:
+  const bool before_;
+};
+
 /// Calls fn(begin, end) over disjoint ranges that cover [0, n), each at least `grain` long (but the
 /// last), at most one range a thread. Runs in the caller when one range is enough. Whatever fn
 /// writes for an index must not depend on the split: results are bitwise equal for any number of

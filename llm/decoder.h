@@ -41,6 +41,10 @@ class Decoder {
   /// layers; the cache is then as long as before.
   virtual void prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
                        const CancelToken* cancel) = 0;
+  /// Tokens that prefill takes through the layers at a time. A prompt given in several calls, each
+  /// but the last a multiple of this long, fills the cache and ends in logits as one call would,
+  /// bit for bit.
+  virtual std::int64_t prefill_rows() const = 0;
 
   /// One token at `position` (the same in all three of M-RoPE's components); logits [vocab_size].
   virtual void step(TokenId token, std::int64_t position, KvCache& cache,

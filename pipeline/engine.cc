@@ -7,6 +7,7 @@
 
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "pipeline/prompt_prefill.h"
 #include "pipeline/turn.h"
 
 namespace reelm::pipeline {
@@ -34,9 +35,10 @@ std::vector<StageTime> stage_times(const Trace& trace) {
 }
 
 /// Memory a turn plans for, against the limit and what the system has. Before any work.
-void check_memory(const Model& model, const Limits& limits, const PlannedTurn& turn,
-                  std::int64_t new_kv_bytes) {
-  const std::int64_t activations = activation_bytes(model, turn);
+void check_memory(const Model& model, const EngineOptions& options, const Request& request,
+                  const PlannedTurn& turn, std::int64_t new_kv_bytes) {
+  const Limits& limits = options.limits;
+  const std::int64_t activations = activation_bytes(model, options, request, turn);
   const std::int64_t total = activations + new_kv_bytes;
   const std::int64_t available = available_memory_bytes();
   const auto refuse = [&](const char* what, std::int64_t bound) {
@@ -114,7 +116,7 @@ struct Session::Impl {
 
 Answer Session::Impl::ask(const Request& request) {
   Model& model = engine->model;
-  const Limits& limits = engine->options.limits;
+  const EngineOptions& options = engine->options;
   Answer answer;
   Trace trace;
   const Trace::Scope scope(&trace);
@@ -124,19 +126,17 @@ Answer Session::Impl::ask(const Request& request) {
     TraceSpan total("total");
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
-    PlannedTurn turn = plan_turn(model, limits, request, state, length_before, context, trace);
-    check_memory(model, limits, turn, new_kv_bytes(turn));
+    PlannedTurn turn =
+        plan_turn(model, options.limits, request, state, length_before, context, trace);
+    check_memory(model, options, request, turn, new_kv_bytes(turn));
     if (cache == nullptr) {
       cache = std::make_unique<llm::KvCache>(model.decoder->kv_shape(), model.decoder->kv_type(),
                                              cache_capacity(turn));
     }
     try {
-      const AlignedBuffer<float> embeds =
-          encode_media(model, limits, request, turn, answer.media, trace);
-      const TensorView<const float> rows(embeds.data(),
-                                         {turn.vision_tokens, model.decoder->hidden_size()});
-      if (request.observer != nullptr) request.observer->on_vision_embeds(rows);
-      generate(model, request, turn, rows, *cache, state, answer);
+      PromptPrefill prefill(model, request, turn, *cache);
+      encode_media(model, options, request, turn, prefill, answer.media, trace);
+      generate(model, request, turn, prefill, *cache, state, answer);
     } catch (...) {
       cache->truncate(length_before);
       state = state_before;
@@ -183,7 +183,7 @@ RequestPlan Engine::plan(const Request& request) {
   plan.max_new_tokens = turn.max_new_tokens;
   plan.kv_cache_bytes = (plan.prompt_tokens + plan.max_new_tokens) *
                         model.decoder->kv_shape().bytes_per_position(model.decoder->kv_type());
-  plan.activation_bytes = activation_bytes(model, turn);
+  plan.activation_bytes = activation_bytes(model, impl_->options, request, turn);
   return plan;
 }
 

@@ -26,6 +26,9 @@ struct EngineOptions {
   ModelDtypes dtypes;
   int threads = 0;  ///< of all loops and matrix products; 0: as many as there are cores
   Limits limits;
+  /// Read, resize and patchify the next slice in a thread of its own while one is encoded or the
+  /// prompt is taken in. Answers are the same, bit for bit.
+  bool overlap = true;
 };
 
 /// What replaces the model's generation_config.json where it is set.
@@ -65,7 +68,8 @@ class Observer {
   }
 };
 
-/// Work under way: "frames" (slices read), "vision" (slices encoded), "prefill" (tokens).
+/// Work under way: "frames" (slices read), "vision" (slices encoded), "prefill" (tokens). A long
+/// prompt is taken in piece by piece between the slices.
 struct Progress {
   std::string_view stage;
   std::int64_t done = 0;
@@ -121,7 +125,9 @@ struct Answer {
   std::int64_t vision_tokens = 0;  ///< of this turn
   std::vector<MediaReport> media;
   /// open, scan, seek, decode, convert, resize, patchify, vision, prefill, decode_tokens, sampling,
-  /// total; then the parts of the model's stages ("vit.qkv", "llm.attention", ...).
+  /// total; then the parts of the model's stages ("vit.qkv", "llm.attention", ...), and
+  /// "slices.wait": how long the encoder waited for slices. With EngineOptions::overlap the stages
+  /// of reading run beside the others, so that the sum of all may be more than the total.
   std::vector<StageTime> stages;
   std::int64_t peak_memory_bytes = 0;  ///< of the process so far (maximum resident set)
 
@@ -136,7 +142,7 @@ struct RequestPlan {
   std::int64_t vision_tokens = 0;
   std::int64_t max_new_tokens = 0;
   std::int64_t kv_cache_bytes = 0;
-  std::int64_t activation_bytes = 0;  ///< vision rows and workspaces
+  std::int64_t activation_bytes = 0;  ///< slices and vision rows held at a time, workspaces
 };
 
 class Session;

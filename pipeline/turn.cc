@@ -1,10 +1,11 @@
 #include "pipeline/turn.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "core/checked.h"
 #include "core/throw.h"
+#include "pipeline/prompt_prefill.h"
+#include "pipeline/slice_stream.h"
 
 namespace reelm::pipeline {
 
@@ -75,15 +76,24 @@ void add_reader_times(const preprocess::StageTimes& times, Trace& trace) {
 
 }  // namespace
 
-std::int64_t activation_bytes(const Model& model, const PlannedTurn& turn) {
-  std::int64_t bytes =
-      checked_mul(turn.vision_tokens, model.decoder->hidden_size() * 4, "vision embeddings");
-  std::int64_t largest = 0;
+std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
+                              const Request& request, const PlannedTurn& turn) {
+  std::int64_t workspace = 0;
+  std::int64_t pixels = 0;
+  std::int64_t slices = 0;
   for (const PlannedMedium& medium : turn.media) {
     const auto [t, h, w] = medium.plan.grid_thw;
-    largest = std::max(largest, static_cast<std::int64_t>(model.vision->workspace_bytes(h, w)));
+    slices += t;
+    workspace = std::max(workspace, static_cast<std::int64_t>(model.vision->workspace_bytes(h, w)));
+    pixels = std::max(pixels, checked_mul(checked_mul(h, w, "patches"),
+                                          model.vision->patch_dim() * 4, "patches"));
   }
-  bytes = checked_add(bytes, largest, "activations");
+  constexpr auto kAhead = static_cast<std::int64_t>(SliceStream::kSlices);
+  const std::int64_t held = std::min<std::int64_t>(slices, options.overlap ? kAhead : 1);
+  const std::int64_t rows = PromptPrefill::rows_held(model, request, turn);
+  std::int64_t bytes = checked_mul(rows, model.decoder->hidden_size() * 4, "vision embeddings");
+  bytes = checked_add(bytes, checked_mul(pixels, held, "patches"), "activations");
+  bytes = checked_add(bytes, workspace, "activations");
   return checked_add(bytes, static_cast<std::int64_t>(model.decoder->workspace_bytes()),
                      "activations");
 }
@@ -126,34 +136,35 @@ PlannedTurn plan_turn(const Model& model, const Limits& limits, const Request& r
   return turn;
 }
 
-AlignedBuffer<float> encode_media(Model& model, const Limits& limits, const Request& request,
-                                  PlannedTurn& turn, std::vector<MediaReport>& reports,
-                                  Trace& trace) {
-  const std::int64_t hidden = model.decoder->hidden_size();
-  AlignedBuffer<float> embeds(static_cast<std::size_t>(turn.vision_tokens * hidden));
-  std::int64_t row = 0;
-  for (std::size_t i = 0; i < turn.media.size(); ++i) {
-    PlannedMedium& medium = turn.media[i];
-    const std::int64_t slices = medium.plan.grid_thw[0];
-    const std::int64_t rows = medium.plan.n_vision_tokens / slices;
-    preprocess::PatchReader reader(medium.media, medium.plan, model.preprocessor, limits,
-                                   request.cancel);
-    PatchBatch slice;
-    std::int64_t done = 0;
-    report(request, "frames", 0, slices);
-    for (; reader.next(slice); ++done, row += rows) {
-      REELM_CHECK(done < slices);
-      report(request, "frames", done + 1, slices);
-      if (request.observer != nullptr) request.observer->on_patches(i, slice);
+void encode_media(Model& model, const EngineOptions& options, const Request& request,
+                  PlannedTurn& turn, PromptPrefill& prefill, std::vector<MediaReport>& reports,
+                  Trace& trace) {
+  CancelToken stop(request.cancel);
+  MediaSlices source(turn.media, model.preprocessor, options.limits, &stop);
+  SliceStream stream(source, stop, options.overlap);
+  std::int64_t done = 0;  // slices of the medium
+  const auto next = [&] {
+    TraceSpan span("slices.wait");
+    return stream.next();
+  };
+  while (const Slice* slice = next()) {
+    const PlannedMedium& medium = turn.media[slice->medium];
+    const std::int64_t slices = medium.plan.n_slices();
+    if (done == 0) report(request, "frames", 0, slices);
+    report(request, "frames", ++done, slices);
+    if (request.observer != nullptr) request.observer->on_patches(slice->medium, slice->patches);
+    {
       TraceSpan span("vision");
-      model.vision->encode(slice, {embeds.data() + row * hidden, {rows, hidden}}, request.cancel);
-      report(request, "vision", done + 1, slices);
+      const TensorView<float> rows = prefill.reserve(medium.plan.n_vision_tokens / slices);
+      model.vision->encode(slice->patches, rows, request.cancel);
     }
-    REELM_CHECK(done == slices);
-    add_reader_times(reader.times(), trace);
-    reports.push_back({medium.name, medium.plan, reader.warnings()});
+    report(request, "vision", done, slices);
+    prefill.add();
+    if (!slice->end) continue;
+    add_reader_times(slice->end->times, trace);
+    reports.push_back({medium.name, medium.plan, slice->end->warnings});
+    done = 0;
   }
-  return embeds;
 }
 
 llm::SamplingConfig sampling_config(const GenerationConfig& model,
@@ -173,20 +184,6 @@ llm::SamplingConfig sampling_config(const GenerationConfig& model,
 
 namespace {
 
-/// Takes the prompt in; logits of its last position.
-void prefill(Model& model, const Request& request, const PlannedTurn& turn,
-             TensorView<const float> vision_embeds, llm::KvCache& cache, TensorView<float> logits) {
-  TraceSpan span("prefill");
-  const auto n = static_cast<std::int64_t>(turn.ids.size());
-  const TensorView<const std::int64_t> positions(turn.positions.ids.data(), {3, n});
-  if (request.observer != nullptr) {
-    request.observer->on_prompt(turn.ids, positions, turn.positions.rope_delta);
-  }
-  report(request, "prefill", 0, n);
-  model.decoder->prefill({turn.ids, positions, vision_embeds}, cache, logits, request.cancel);
-  report(request, "prefill", n, n);
-}
-
 /// What the template puts behind an answer, for the next turn: the last token was chosen but never
 /// fed to the decoder, so it comes first unless it was the one that ended the answer.
 std::vector<llm::TokenId> closing_tokens(const Model& model, llm::TokenId last, bool ended) {
@@ -201,9 +198,8 @@ std::vector<llm::TokenId> closing_tokens(const Model& model, llm::TokenId last, 
 
 }  // namespace
 
-void generate(Model& model, const Request& request, const PlannedTurn& turn,
-              TensorView<const float> vision_embeds, llm::KvCache& cache, ConversationState& state,
-              Answer& answer) {
+void generate(Model& model, const Request& request, const PlannedTurn& turn, PromptPrefill& prefill,
+              llm::KvCache& cache, ConversationState& state, Answer& answer) {
   const std::int64_t vocabulary = model.decoder->vocab_size();
   AlignedBuffer<float> storage(static_cast<std::size_t>(vocabulary));
   const TensorView<float> logits(storage.data(), {vocabulary});
@@ -211,7 +207,7 @@ void generate(Model& model, const Request& request, const PlannedTurn& turn,
   sampler.see(state.seen);
   sampler.see(turn.ids);
 
-  prefill(model, request, turn, vision_embeds, cache, logits);
+  prefill.finish(logits);
   const auto n = static_cast<std::int64_t>(turn.ids.size());
   std::int64_t position = state.next_position + n + turn.positions.rope_delta;
 

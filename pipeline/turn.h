@@ -13,6 +13,8 @@
 
 namespace reelm::pipeline {
 
+class PromptPrefill;
+
 /// An opened medium and what will be read from it.
 struct PlannedMedium {
   std::string name;
@@ -42,22 +44,22 @@ PlannedTurn plan_turn(const Model& model, const Limits& limits, const Request& r
                       const ConversationState& state, std::int64_t length, std::int64_t context,
                       Trace& trace);
 
-/// Bytes of a turn's vision rows and of the workspaces at their largest.
-std::int64_t activation_bytes(const Model& model, const PlannedTurn& turn);
+/// Bytes of the slices and vision rows held at a time and of the workspaces, at their largest.
+std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
+                              const Request& request, const PlannedTurn& turn);
 
-/// Reads, resizes and encodes all media slice by slice: [vision_tokens, hidden_size] in prompt
-/// order. Fills one report a medium.
-AlignedBuffer<float> encode_media(Model& model, const Limits& limits, const Request& request,
-                                  PlannedTurn& turn, std::vector<MediaReport>& reports,
-                                  Trace& trace);
+/// Reads, resizes and encodes all media slice by slice and hands the rows to `prefill`, which takes
+/// in what it can. Fills one report a medium. Reads ahead if options.overlap says so.
+void encode_media(Model& model, const EngineOptions& options, const Request& request,
+                  PlannedTurn& turn, PromptPrefill& prefill, std::vector<MediaReport>& reports,
+                  Trace& trace);
 
 /// The sampling settings of a request: its options over the model's.
 llm::SamplingConfig sampling_config(const GenerationConfig& model,
                                     const GenerationOptions& options);
 
-/// Prefills the turn's prompt and generates the answer; advances `state`.
-void generate(Model& model, const Request& request, const PlannedTurn& turn,
-              TensorView<const float> vision_embeds, llm::KvCache& cache, ConversationState& state,
-              Answer& answer);
+/// Prefills the rest of the turn's prompt and generates the answer; advances `state`.
+void generate(Model& model, const Request& request, const PlannedTurn& turn, PromptPrefill& prefill,
+              llm::KvCache& cache, ConversationState& state, Answer& answer);
 
 }  // namespace reelm::pipeline

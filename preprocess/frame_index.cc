@@ -1,7 +1,7 @@
 // The pass over the packets: which frames there are, and when they are shown.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <utility>
 
 #include "core/throw.h"
 #include "preprocess/media_impl.h"
@@ -118,10 +118,12 @@ void fill_times(Scan& scan, const AVStream& stream, PacketTable& table, FrameInd
   }
 }
 
-void rank_frames(const Scan& scan, PacketTable& table) {
-  table.packets = scan.packets;
+/// Takes the packets over from the scan.
+void rank_frames(Scan& scan, PacketTable& table) {
+  table.packets = std::move(scan.packets);
   std::vector<std::int32_t>& order = table.position;
-  for (std::size_t i = 0; i < scan.packets.size(); ++i) {
+  order.reserve(table.packets.size());
+  for (std::size_t i = 0; i < table.packets.size(); ++i) {
     if (scan.shown[i] != 0) order.push_back(static_cast<std::int32_t>(i));
   }
   const auto time = [&](std::int32_t i) { return table.packets[static_cast<std::size_t>(i)].pts; };
@@ -137,6 +139,7 @@ void rank_frames(const Scan& scan, PacketTable& table) {
 bool can_seek(const Scan& scan, const PacketTable& table, const AVCodecParameters& p) {
   if (table.counted || scan.without_pts > 0) return false;
   std::vector<std::int64_t> times;
+  times.reserve(table.packets.size());
   std::int64_t keys = 0;
   for (const PacketEntry& entry : table.packets) {
     times.push_back(entry.pts);
@@ -169,6 +172,9 @@ void fill_index(const Scan& scan, const AVStream& stream, const PacketTable& tab
   const auto seconds = [&](std::int64_t ticks) {
     return static_cast<double>(ticks) * stream.time_base.num / stream.time_base.den;
   };
+  index.ticks.reserve(table.position.size());
+  index.pts.reserve(table.position.size());
+  index.keyframe.reserve(table.position.size());
   for (const std::int32_t i : table.position) {
     const PacketEntry& p = table.packets[static_cast<std::size_t>(i)];
     index.ticks.push_back(p.pts);

@@ -48,7 +48,7 @@ struct PatchReader::Impl {
         checked_mul(checked_mul(plan.resized.height, plan.resized.width, "frame"), 3, "frame"));
     pixels = AlignedBuffer<std::uint8_t>(frame_bytes *
                                          static_cast<std::size_t>(config.temporal_patch_size));
-    patches = AlignedBuffer<float>(patch_values(plan, config));
+    n_values = patch_values(plan, config);
   }
 
   static std::vector<std::int64_t> unique_indices(const MediaPlan& plan) {
@@ -108,7 +108,8 @@ struct PatchReader::Impl {
   std::optional<Resizer> resizer;
   std::size_t frame_bytes = 0;
   AlignedBuffer<std::uint8_t> pixels;  // [temporal_patch_size, h, w, 3]
-  AlignedBuffer<float> patches;        // [grid_h*grid_w, 3*temporal*patch*patch]
+  std::size_t n_values = 0;            // of a slice's patches
+  AlignedBuffer<float> patches;        // [grid_h*grid_w, 3*temporal*patch*patch], for next(slice)
   std::int64_t slice = -1;
   double resize_ms = 0;
   double patchify_ms = 0;
@@ -122,14 +123,17 @@ PatchReader::PatchReader(PatchReader&&) noexcept = default;
 PatchReader& PatchReader::operator=(PatchReader&&) noexcept = default;
 PatchReader::~PatchReader() = default;
 
-bool PatchReader::next(PatchBatch& slice) {
+bool PatchReader::next(PatchBatch& slice) { return next(slice, impl_->patches); }
+
+bool PatchReader::next(PatchBatch& slice, AlignedBuffer<float>& pixels) {
   Impl& m = *impl_;
   if (m.slice + 1 >= m.plan.n_slices()) return false;
   for (std::int64_t t = 0; t < m.config.temporal_patch_size; ++t) m.fill_frame(t);
   const Clock::time_point start = Clock::now();
+  pixels.reserve(m.n_values);
   const std::int64_t rows = m.plan.grid_thw[1] * m.plan.grid_thw[2];
-  const TensorView<float> patches(m.patches.data(),
-                                  {rows, static_cast<std::int64_t>(m.patches.size()) / rows});
+  const TensorView<float> patches(pixels.data(),
+                                  {rows, static_cast<std::int64_t>(m.n_values) / rows});
   ++m.slice;
   patchify(frames(), m.table, m.config, patches);
   m.patchify_ms += milliseconds_since(start);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/aligned_buffer.h"
 #include "../core/cancel.h"
 #include "../core/limits.h"
 #include "../core/patch_batch.h"
@@ -34,6 +35,9 @@ class PatchReader {
   /// after the last (grid_thw[0] of the plan in all). The view is valid until the next call.
   /// Throws as FrameReader::next.
   bool next(PatchBatch& slice);
+  /// The same with the pixels in `pixels`, which grows when it has to: they stay there whatever the
+  /// reader does next. Throws also kOutOfMemory.
+  bool next(PatchBatch& slice, AlignedBuffer<float>& pixels);
 
   /// Resized RGB frames of the current slice, [temporal_patch_size, resized height, width, 3];
   /// valid until the next call of next().

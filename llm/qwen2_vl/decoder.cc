@@ -41,6 +41,7 @@ class Qwen2VlDecoder final : public Decoder {
   KvType kv_type() const override {
     return type_ == kernels::ComputeType::kF32 ? KvType::kF32 : KvType::kBF16;
   }
+  std::int64_t prefill_rows() const override { return kPrefillRows; }
   std::size_t weight_bytes() const override { return weights_.size_bytes(); }
   std::size_t workspace_bytes() const override {
     return sizeof(float) * static_cast<std::size_t>(kPrefillRows * row_floats());

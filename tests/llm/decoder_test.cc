@@ -64,6 +64,16 @@ TEST_P(DecoderTest, APromptInPartsIsTheSamePrompt) {
   EXPECT_TRUE(testing::all_close(logits, expected, tolerance()));
 }
 
+TEST_P(DecoderTest, PartsOfPrefillRowsGiveTheSameBits) {
+  const auto rows = static_cast<std::size_t>(decoder_->prefill_rows());
+  const std::vector<TokenId> ids = text_ids(2 * rows + 77);
+  KvCache whole = cache(1200), parts = cache(1200);
+  const std::vector<float> expected = prefill(ids, whole);
+  (void)prefill(std::span(ids).first(rows), parts);
+  (void)prefill(std::span(ids).subspan(rows, rows), parts);
+  EXPECT_EQ(prefill(std::span(ids).subspan(2 * rows), parts), expected);
+}
+
 TEST_P(DecoderTest, StepsGiveWhatPrefillGives) {
   const std::vector<TokenId> ids = text_ids(40);
   KvCache whole = cache(64), stepped = cache(64);

@@ -87,12 +87,13 @@ class FakeDecoder final : public llm::Decoder {
     prompts.emplace_back(input.ids.begin(), input.ids.end());
     first_positions.push_back(input.position_ids.row(0)[0]);
     if (!input.vision_embeds.empty()) {
-      vision.assign(input.vision_embeds.data(),
+      vision.insert(vision.end(), input.vision_embeds.data(),
                     input.vision_embeds.data() + input.vision_embeds.numel());
     }
     fill(cache, static_cast<std::int64_t>(input.ids.size()));
-    speak(logits);
+    if (!logits.empty()) speak(logits);
   }
+  std::int64_t prefill_rows() const override { return piece_rows; }
   void step(llm::TokenId token, std::int64_t position, llm::KvCache& cache,
             TensorView<float> logits) override {
     steps.emplace_back(token, position);
@@ -103,11 +104,12 @@ class FakeDecoder final : public llm::Decoder {
   std::size_t workspace_bytes() const override { return 0; }
 
   std::int64_t context = 4096;
+  std::int64_t piece_rows = 4096;  // prompts of tests come in one piece
   std::deque<llm::TokenId> script;
   std::vector<std::vector<llm::TokenId>> prompts;
   std::vector<std::int64_t> first_positions;
   std::vector<std::pair<llm::TokenId, std::int64_t>> steps;
-  std::vector<float> vision;
+  std::vector<float> vision;  // all rows of all prompts
 
  private:
   void fill(llm::KvCache& cache, std::int64_t n) {
