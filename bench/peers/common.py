@@ -53,7 +53,7 @@ def positive(text: str) -> int:
     return value
 
 
-def arguments(doc: str, repeat: int = 3, runs: int = 3) -> argparse.ArgumentParser:
+def arguments(doc: str, repeat: int = 3, runs: int = 3, model: bool = True) -> argparse.ArgumentParser:
     """A parser with what every script takes."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=positive, default=repeat, metavar="N",
@@ -61,6 +61,9 @@ def arguments(doc: str, repeat: int = 3, runs: int = 3) -> argparse.ArgumentPars
     parser.add_argument("--runs", type=positive, default=runs, metavar="N",
                         help=f"runs of each in its turn, of which the median counts ({runs})")
     parser.add_argument("--threads", type=positive, default=2, metavar="N", help="of the peer and of reelm (2)")
+    if model:
+        parser.add_argument("--model", default="synthetic:qwen2-vl-2b", metavar="NAME",
+                            help="of reelm-bench (synthetic:qwen2-vl-2b); synthetic:tiny is for trying the script")
     parser.add_argument("--reelm-bench", default=os.environ.get("REELM_BENCH", "reelm-bench"), metavar="PATH",
                         help="the program ($REELM_BENCH, else reelm-bench on the PATH)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")

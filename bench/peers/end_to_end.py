@@ -39,13 +39,13 @@ class Transformers:
         self.frames = video.fps_2_frames(video.count_frames(args.clip), t)
         self.grid = self.torch.tensor([grid])
         vision = t * h * w // 4
-        words = list(range(1000, 1000 + WORDS - 2))
-        ids = [*words[:4], random_model.VISION_START, *[random_model.VIDEO_PAD] * vision, random_model.VISION_END,
-               *words[4:]]
-        self.ids = self.torch.tensor([ids])
-        self.kinds = (self.ids == random_model.VIDEO_PAD).int() * 2  # 2 is a video
         common.say(f"making the model in {args.peer_dtype}")
-        self.model = random_model.make(args.peer_dtype)
+        self.model = random_model.make(args.model, args.peer_dtype)
+        c = self.model.config
+        words = list(range(100, 100 + WORDS - 2))
+        self.ids = self.torch.tensor([[*words[:4], c.vision_start_token_id, *[c.video_token_id] * vision,
+                                       c.vision_end_token_id, *words[4:]]])
+        self.kinds = (self.ids == c.video_token_id).int() * 2  # 2 is a video
         self.notes: list[str] = []
 
     def run(self) -> float:
@@ -145,13 +145,13 @@ def main() -> None:
         return {f"{whole}, {p.name}": statistics.median(p.run() for _ in range(args.runs)) for p in peers}
 
     def ours() -> common.Times:
-        ms = reelm("synthetic:qwen2-vl-2b", args.new_tokens)["totals"]["end_to_end_ms"]
+        ms = reelm(args.model, args.new_tokens)["totals"]["end_to_end_ms"]
         return {f"{whole}, {p.name}": ms for p in peers}
 
     rows = common.in_turn(args, peer, ours)
     notes = [note for p in peers for note in dict.fromkeys(p.notes)]
     common.finish(args, "; ".join(p.name for p in peers),
-                  {"clip": args.clip, "grid": grid, "new_tokens": args.new_tokens, "reelm_dtype": args.dtype}, rows,
+                  {"model": args.model, "clip": args.clip, "grid": grid, "new_tokens": args.new_tokens, "reelm_dtype": args.dtype}, rows,
                   notes)
 
 

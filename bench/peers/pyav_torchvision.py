@@ -81,7 +81,7 @@ def one_run(path: str, wanted: list[int], height: int, width: int, threads: int)
 
 
 def main() -> None:
-    parser = common.arguments(__doc__, runs=5)
+    parser = common.arguments(__doc__, runs=5, model=False)
     parser.add_argument("clip", type=common.existing, metavar="CLIP")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

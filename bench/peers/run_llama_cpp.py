@@ -83,7 +83,7 @@ def main() -> None:
         return out | ({vit: vision_time(args, picture, h * w // 4)} if args.mmproj else {})
 
     def reelm() -> common.Times:
-        report = common.reelm_bench(args, "--model", "synthetic:qwen2-vl-2b", "--dtype", args.dtype, "--grid",
+        report = common.reelm_bench(args, "--model", args.model, "--dtype", args.dtype, "--grid",
                                     args.grid, "--prompt-tokens", args.prompt_tokens, "--new-tokens", args.new_tokens)
         out = {vit: common.stage_ms(report, "vit")}
         for gguf in args.gguf:

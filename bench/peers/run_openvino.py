@@ -17,7 +17,7 @@ import common
 
 numpy = common.package("numpy")
 openvino = common.package("openvino")
-import random_qwen2_vl as random_model  # noqa: E402 (after the check above)
+import random_qwen2_vl as random_model  # noqa: E402 (after the checks above)
 
 torch = random_model.torch
 
@@ -34,9 +34,9 @@ class Tower(torch.nn.Module):
         return self.visual(pixels, grid_thw=self.grid).pooler_output
 
 
-def convert(grid: tuple[int, int, int], check: bool):
+def convert(model: str, grid: tuple[int, int, int], check: bool):
     """The converted tower, its input, and what torch makes of that input when it is to be checked."""
-    visual = random_model.make_tower("f32")
+    visual = random_model.make_tower(model, "f32")
     tower, pixels = Tower(visual, grid).eval(), random_model.made_up_patches(grid)
     with torch.inference_mode():
         expected = tower(pixels).numpy() if check else None
@@ -64,7 +64,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     grid = tuple(map(int, args.grid.split(",")))
     common.say("converting the tower")
-    converted, pixels, expected = convert(grid, args.check)
+    converted, pixels, expected = convert(args.model, grid, args.check)
     compiled = compile_tower(converted, args.precision, args.threads)
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     del converted
@@ -78,13 +78,13 @@ def main() -> None:
     stage = f"ViT, grid {args.grid}"
 
     def reelm() -> common.Times:
-        report = common.reelm_bench(args, "--model", "synthetic:qwen2-vl-2b", "--dtype", args.dtype, "--grid",
+        report = common.reelm_bench(args, "--model", args.model, "--dtype", args.dtype, "--grid",
                                     args.grid, "--prompt-tokens", math.prod(grid) // 4 + 1, "--new-tokens", 1)
         return {stage: common.stage_ms(report, "vit")}
 
     rows = common.in_turn(args, lambda: {stage: common.median_ms(infer, args.runs)}, reelm)
     version = openvino.get_version().split("-")[0]
-    common.finish(args, f"OpenVINO {version}, {precision}", {"grid": grid, "reelm_dtype": args.dtype}, rows, notes)
+    common.finish(args, f"OpenVINO {version}, {precision}", {"model": args.model, "grid": grid, "reelm_dtype": args.dtype}, rows, notes)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ torch = random_model.torch
 class Peer:
     def __init__(self, args, dtype: str):
         self.args, self.dtype = args, dtype
-        self.model = random_model.make(dtype)
+        self.model = random_model.make(args.model, dtype)
         grid = tuple(map(int, args.grid.split(",")))
         self.grid = torch.tensor([grid])
         self.pixels = random_model.made_up_patches(grid).to(random_model.DTYPES[dtype])
-        self.ids = torch.arange(args.prompt_tokens).unsqueeze(0)
+        self.ids = (torch.arange(args.prompt_tokens) % (self.model.config.text_config.vocab_size - 4)).unsqueeze(0)
 
     def encode(self):
         return self.model.model.visual(self.pixels, grid_thw=self.grid).pooler_output
@@ -53,7 +53,7 @@ class Peer:
 
 
 def reelm_times(args) -> common.Times:
-    report = common.reelm_bench(args, "--model", "synthetic:qwen2-vl-2b", "--dtype", args.dtype, "--grid", args.grid,
+    report = common.reelm_bench(args, "--model", args.model, "--dtype", args.dtype, "--grid", args.grid,
                                 "--prompt-tokens", args.prompt_tokens, "--new-tokens", args.new_tokens)
     return {stage: common.stage_ms(report, stage) for stage in ("vit", "prefill", "decode_token")}
 
@@ -99,7 +99,7 @@ def main() -> None:
             row["what"] += f", {dtype}"
     every = [row for dtype in dtypes for row in rows[dtype]]
     common.finish(args, f"transformers {random_model.transformers.__version__}, torch {torch.__version__}",
-                  {"grid": args.grid, "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
+                  {"model": args.model, "grid": args.grid, "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
                    "reelm_dtype": args.dtype, "peer_dtypes": dtypes},
                   every + (best if len(dtypes) > 1 else []), notes)
 
