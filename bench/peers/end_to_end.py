@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """A whole clip and 128 new tokens: transformers and llama.cpp against reelm; Qwen2-VL-2B sizes, random weights.
 
+UNTESTED: nobody has run this script to its end yet.
+
 Run by hand, never by the tests. Needs what pyav_torchvision.py and run_transformers.py need; llama.cpp is measured
 when its program and files are given (see run_llama_cpp.py and make_gguf.py; it starts ffmpeg from the PATH):
 
@@ -79,7 +81,7 @@ class Transformers:
 class LlamaCpp:
     """llama-mtmd-cli, from the line it writes when everything is loaded to its end."""
 
-    LOADED = "loading model:"  # written after the model and its contexts were made
+    LOADED = "main: loading model:"  # written when the model and its contexts have been made
 
     def __init__(self, args, grid: list[int]):
         t, h, w = grid
@@ -99,9 +101,9 @@ class LlamaCpp:
                                    stderr=subprocess.STDOUT, text=True, errors="replace")
         for line in process.stdout:
             last = line.strip() or last
-            if self.LOADED in line and "mtmd" not in line.split(self.LOADED)[1]:
+            if self.LOADED in line:
                 begin = time.perf_counter()
-            chunks += "encoding done" in line or "slice encoded" in line
+            chunks += "batch encoding done in" in line
         code, end = process.wait(), time.perf_counter()
         if code != 0 or begin is None:
             common.fail(f"llama-mtmd-cli failed ({code}): {last}")

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """GGUF files of Qwen2-VL's sizes with seeded random weights, for run_llama_cpp.py and end_to_end.py.
 
+UNTESTED: the text models and quantised files have not been written to their end, and llama.cpp has read none.
+
 Run by hand, never by the tests. SOURCE is a directory of Qwen2-VL without its weights (config.json, vocab.json,
 merges.txt, tokenizer_config.json, preprocessor_config.json, chat_template.json); OUT takes text-TYPE.gguf and
 mmproj-f16.gguf, 11 GB for all types of 2B. Needs gguf (PyPI) and numpy.

@@ -77,8 +77,7 @@ def fill_rotary(model) -> None:
         for name, buffer in module.named_buffers(recurse=False):
             if not name.endswith("inv_freq"):
                 common.fail(f"transformers {transformers.__version__}: unknown buffer {name}")
-            theta = 10000.0 if "Vision" in type(module).__name__ else 1e6
-            n = buffer.numel()
+            theta, n = module.config.rope_parameters["rope_theta"], buffer.numel()
             setattr(module, name, 1.0 / theta ** (torch.arange(n, dtype=torch.float) / n))
 
 

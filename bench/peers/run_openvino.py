@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """OpenVINO against reelm: the vision tower of Qwen2-VL-2B (random weights) over one slice of patches.
 
+UNTESTED: nobody has run this script to its end yet.
+
 Run by hand, never by the tests. Needs openvino, torch and transformers (PyPI) and 10 GB of memory:
 
   python run_openvino.py --reelm-bench build/release/bench/reelm-bench
@@ -42,6 +44,7 @@ def convert(model: str, grid: tuple[int, int, int], check: bool):
         expected = tower(pixels).numpy() if check else None
     with torch.no_grad():
         converted = openvino.convert_model(tower, example_input=(pixels,))
+    converted.reshape(list(pixels.shape))  # else for any number of patches
     return converted, pixels.numpy(), expected
 
 
