@@ -1,102 +1,109 @@
 #!/usr/bin/env python3
-"""transformers against reelm: ViT of one slice, prefill, decoding; Qwen2-VL-2B sizes, random weights.
+"""transformers against reelm: vision tower over one slice, prefill, decoding; Qwen2-VL-2B sizes, random weights.
 
 UNTESTED: nobody has run this script to its end yet.
 
-Run by hand, never by the tests:  REELM_BENCH=build/release/bench/reelm-bench python run_transformers.py --dtype bf16
-Needs torch and transformers (tools/requirements-golden.txt) and 10 GB of memory. One after the other in one
-session, first transformers, then reelm, so that both see the same machine.
+Run by hand, never by the tests. Needs torch and transformers (tools/requirements-golden.txt) and 16 GB of memory:
+
+  python run_transformers.py --reelm-bench build/release/bench/reelm-bench
+
+transformers runs in bf16 and in f32, and the faster of the two counts as its best. Where the machine does not multiply
+bf16 numbers only f32 is run: torch takes many minutes there; --peer-dtype bf16 insists.
 """
 
 from __future__ import annotations
 
-import argparse
-
-import torch
-import transformers
-
 import common
+import random_qwen2_vl as random_model
 
-GRID = (1, 26, 46)
-
-
-def sizes_2b() -> dict:
-    """config.json of Qwen2-VL-2B-Instruct."""
-    return {
-        "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "in_channels": 3,
-                          "hidden_size": 1536, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2},
-        "text_config": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-                        "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936,
-                        "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
-                        "tie_word_embeddings": True,
-                        "rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [16, 24, 24]}},
-        "tie_word_embeddings": True,
-    }
+torch = random_model.torch
 
 
-def make_model(dtype: torch.dtype):
-    config = transformers.Qwen2VLConfig(**sizes_2b())
-    torch.manual_seed(0)
-    torch.set_default_dtype(dtype)
-    with torch.device("meta"):
-        model = transformers.Qwen2VLForConditionalGeneration(config)
-    # to_empty leaves buffers unset too, which are computed anew; weights are small random numbers.
-    model = model.to_empty(device="cpu").eval()
-    for parameter in model.parameters():
-        parameter.data.uniform_(-0.02, 0.02)
-    for module in model.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            half = buffer.numel() * 2
-            if name.endswith("inv_freq"):
-                theta = 10000.0 if "Vision" in type(module).__name__ else 1e6
-                buffer.data = 1.0 / theta ** (torch.arange(0, half, 2, dtype=torch.float) / half)
-    return model
+class Peer:
+    def __init__(self, args, dtype: str):
+        self.args, self.dtype = args, dtype
+        self.model = random_model.make(args.model, dtype)
+        grid = tuple(map(int, args.grid.split(",")))
+        self.grid = torch.tensor([grid])
+        self.pixels = random_model.made_up_patches(grid).to(random_model.DTYPES[dtype])
+        self.ids = (torch.arange(args.prompt_tokens) % (self.model.config.text_config.vocab_size - 4)).unsqueeze(0)
+
+    def encode(self):
+        return self.model.model.visual(self.pixels, grid_thw=self.grid).pooler_output
+
+    def prefill(self):
+        return self.model(input_ids=self.ids, use_cache=True, logits_to_keep=1)
+
+    @torch.inference_mode()
+    def measure(self) -> common.Times:
+        out = {"vit": common.median_ms(self.encode, self.args.runs),
+               "prefill": common.median_ms(self.prefill, self.args.runs)}
+        done = self.prefill()
+        if not done.logits.isfinite().all():
+            common.fail("transformers' logits are not finite")
+        position = self.args.prompt_tokens
+
+        def step():
+            nonlocal position
+            at = torch.full((3, 1, 1), position)
+            self.model(input_ids=torch.tensor([[7]]), past_key_values=done.past_key_values, position_ids=at,
+                       use_cache=True)
+            position += 1
+
+        out["decode_token"] = common.median_ms(step, self.args.new_tokens)
+        return out
 
 
-@torch.inference_mode()
-def measure(model, prompt: int, new_tokens: int, repeat: int) -> dict[str, float]:
-    t, h, w = GRID
-    pixels = torch.randn(t * h * w, 1176, dtype=next(model.parameters()).dtype)
-    grid = torch.tensor([GRID])
-    ids = torch.arange(prompt).unsqueeze(0)
-    out = {"vit": common.median_ms(lambda: model.model.visual(pixels, grid_thw=grid), repeat)}
-    out["prefill"] = common.median_ms(lambda: model(input_ids=ids, use_cache=True, logits_to_keep=1), repeat)
-    state = model(input_ids=ids, use_cache=True, logits_to_keep=1)
-    token = torch.tensor([[7]])
-    position = [prompt]
+def reelm_times(args) -> common.Times:
+    report = common.reelm_bench(args, "--model", args.model, "--dtype", args.dtype, "--grid", args.grid,
+                                "--prompt-tokens", args.prompt_tokens, "--new-tokens", args.new_tokens)
+    return {stage: common.stage_ms(report, stage) for stage in ("vit", "prefill", "decode_token")}
 
-    def step():
-        at = torch.full((3, 1, 1), position[0])
-        model(input_ids=token, past_key_values=state.past_key_values, position_ids=at, use_cache=True)
-        position[0] += 1
 
-    out["decode"] = common.median_ms(step, new_tokens, warm_up=2)
+def best_rows(rows: dict[str, list[dict]]) -> list[dict]:
+    """For every stage the dtype in which the peer was faster, against all of reelm's turns."""
+    out = []
+    for alternatives in zip(*rows.values()):
+        best = min(alternatives, key=lambda r: r["peer_ms"])
+        ours = [ms for r in alternatives for ms in r["reelm_all_ms"]]
+        out.append(common.row(best["what"] + ", best", best["peer_all_ms"], ours))
     return out
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
-    parser.add_argument("--prompt-tokens", type=int, default=512)
-    parser.add_argument("--new-tokens", type=int, default=16)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = common.arguments(__doc__)
+    parser.add_argument("--peer-dtype", choices=("bf16", "f32"), action="append",
+                        help="of transformers; may be given twice (f32, and bf16 where the machine multiplies it)")
+    parser.add_argument("--dtype", default="bf16", help="of reelm, as reelm-bench takes it (bf16)")
+    parser.add_argument("--grid", default="1,26,46", metavar="T,H,W", help="patches (1,26,46)")
+    parser.add_argument("--prompt-tokens", type=common.positive, default=512, metavar="N",
+                        help="transformers: text only; reelm: the grid's are among them (512)")
+    parser.add_argument("--new-tokens", type=common.positive, default=16, metavar="N", help="steps of a run (16)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, load {common.load_average()}",
-          flush=True)
-    model = make_model(torch.bfloat16 if args.dtype == "bf16" else torch.float32)
-    theirs = measure(model, args.prompt_tokens, args.new_tokens, args.repeat)
-    del model
-    report = common.reelm_bench(
-        "--model", "synthetic:qwen2-vl-2b", "--dtype", args.dtype, "--grid", ",".join(map(str, GRID)),
-        "--prompt-tokens", args.prompt_tokens, "--new-tokens", args.new_tokens, "--repeat", args.repeat,
-        "--threads", args.threads)
-    common.print_ratios("transformers", [
-        ("ViT, one slice 26x46", theirs["vit"], common.stage_ms(report, "vit")),
-        (f"prefill, {args.prompt_tokens} tokens", theirs["prefill"], common.stage_ms(report, "prefill")),
-        ("decode a token", theirs["decode"], common.stage_ms(report, "decode_token")),
-    ])
+    names = {"vit": f"ViT, grid {args.grid}", "prefill": f"prefill, {args.prompt_tokens} tokens",
+             "decode_token": "decode a token"}
+    dtypes = args.peer_dtype or (["bf16", "f32"] if common.native_bf16() else ["f32"])
+    rows: dict[str, list[dict]] = {}
+    for dtype in dtypes:
+        common.say(f"making the model in {dtype}")
+        peer = Peer(args, dtype)
+        with torch.inference_mode():  # the warm-up
+            peer.encode(), peer.prefill()
+        rows[dtype] = common.in_turn(args, peer.measure, lambda: reelm_times(args))
+        for row in rows[dtype]:
+            row["what"] = names[row["what"]]
+        del peer
+    best = best_rows(rows)
+    notes = [] if len(dtypes) > 1 else [f"transformers ran in {dtypes[0]} only"]
+    for dtype in dtypes:
+        for row in rows[dtype]:
+            row["what"] += f", {dtype}"
+    every = [row for dtype in dtypes for row in rows[dtype]]
+    common.finish(args, f"transformers {random_model.transformers.__version__}, torch {torch.__version__}",
+                  {"model": args.model, "grid": args.grid, "prompt_tokens": args.prompt_tokens, "new_tokens": args.new_tokens,
+                   "reelm_dtype": args.dtype, "peer_dtypes": dtypes},
+                  every + (best if len(dtypes) > 1 else []), notes)
 
 
 if __name__ == "__main__":

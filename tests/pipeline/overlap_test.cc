@@ -82,7 +82,7 @@ Outcome run(bool overlap, int threads, Dtype dtype) {
 }
 
 TEST(Overlap, ChangesNoBitOfAnAnswer) {
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kInt8}) {
+  for (const Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kInt8, Dtype::kInt4}) {
     const Outcome expected = run(false, 1, dtype);
     EXPECT_GT(expected.seen.n_ids, 1024u);
     EXPECT_EQ(expected.seen.slices, 10);
