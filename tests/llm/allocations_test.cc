@@ -1,0 +1,73 @@
+// A decode step allocates nothing. Its own program, because it stands in front of malloc; not built
+// with sanitizers, which do so themselves.
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <atomic>
+#include <cstddef>
+
+#include "core/parallel.h"
+#include "llm/qwen2_vl/decoder.h"
+
+namespace {
+std::atomic<long> g_allocations{0};
+}  // namespace
+
+// What glibc's own functions are called underneath.
+extern "C" {
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t n, std::size_t size);
+void* __libc_realloc(void* p, std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+
+void* malloc(std::size_t size) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_malloc(size);
+}
+void* calloc(std::size_t n, std::size_t size) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_calloc(n, size);
+}
+void* realloc(void* p, std::size_t size) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_realloc(p, size);
+}
+void* memalign(std::size_t alignment, std::size_t size) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_memalign(alignment, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
+}
+
+namespace reelm::llm::qwen2_vl {
+namespace {
+
+class Allocations : public ::testing::TestWithParam<kernels::ComputeType> {};
+
+TEST_P(Allocations, ADecodeStepMakesNone) {
+  set_num_threads(2);
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
+  const auto decoder = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+                                    layers::WeightReader(checkpoint), GetParam());
+  KvCache cache(decoder->kv_shape(), decoder->kv_type(), 64);
+  AlignedBuffer<float> storage(static_cast<std::size_t>(decoder->vocab_size()));
+  const TensorView<float> logits(storage.data(), {decoder->vocab_size()});
+  for (std::int64_t i = 0; i < 4; ++i) decoder->step(5, i, cache, logits);  // warms up
+  const long before = g_allocations.load();
+  for (std::int64_t i = 4; i < 40; ++i) decoder->step(7, i, cache, logits);
+  const long after = g_allocations.load();
+  set_num_threads(0);
+  EXPECT_EQ(after - before, 0);
+  EXPECT_GT(before, 100);  // they are counted at all
+}
+
+INSTANTIATE_TEST_SUITE_P(, Allocations,
+                         ::testing::Values(kernels::ComputeType::kF32, kernels::ComputeType::kBF16,
+                                           kernels::ComputeType::kInt8,
+                                           kernels::ComputeType::kInt4),
+                         [](const auto& instance) {
+                           return kernels::compute_type_name(instance.param);
+                         });
+
+}  // namespace
+}  // namespace reelm::llm::qwen2_vl
