@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cancel.h"
 #include "dtype.h"
 #include "limits.h"
 #include "mapped_file.h"
@@ -131,12 +133,25 @@ class Checkpoint {
   std::int64_t total_bytes_ = 0;
 };
 
+/// How write_safetensors writes.
+struct SafetensorsWriteOptions {
+  /// The data begins at a multiple of this many bytes; 8 or a multiple of 8.
+  std::size_t alignment = 8;
+  /// Tensors lie in the order given, not in the reference's.
+  bool keep_order = false;
+  const CancelToken* cancel = nullptr;  ///< polled every 16 MB
+  /// Called after each tensor with the bytes of data written and those of all.
+  std::function<void(std::int64_t done, std::int64_t total)> on_progress = nullptr;
+};
+
 /// Writes tensors as one safetensors file, as the reference's serialize does: widest dtype first,
-/// then by name, header padded to 8 bytes. Writes beside `path` and renames, so that a reader sees
-/// the old file or the new one, never half. Throws Error{kInvalidArgument} when a name is there
-/// twice or empty or bytes do not match shape and dtype, Error{kIo} when writing fails.
+/// then by name, header padded to 8 bytes. Writes beside `path`, syncs and renames, so that a
+/// reader sees the old file or the new one, never half; nothing is copied in memory. Throws
+/// Error{kInvalidArgument} when a name is there twice or empty or bytes do not match shape and
+/// dtype, Error{kIo} when writing fails, Error{kCancelled}; nothing is left behind then.
 void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
-                       const std::map<std::string, std::string>& metadata = {});
+                       const std::map<std::string, std::string>& metadata = {},
+                       const SafetensorsWriteOptions& options = {});
 
 /// "[2, 3]": a shape for messages.
 std::string shape_string(std::span<const std::int64_t> shape);

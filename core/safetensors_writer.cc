@@ -1,17 +1,10 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <set>
 #include <string_view>
-#include <utility>
 
 #include "core/checked.h"
 #include "core/json.h"
+#include "core/pending_file.h"
 #include "core/safetensors.h"
 #include "core/throw.h"
 
@@ -39,7 +32,7 @@ int layout_rank(DType dtype) noexcept {
 }
 
 std::vector<const StoredTensor*> laid_out(const std::string& path,
-                                          std::span<const StoredTensor> tensors) {
+                                          std::span<const StoredTensor> tensors, bool keep_order) {
   std::vector<const StoredTensor*> order;
   for (const StoredTensor& tensor : tensors) {
     auto n_bytes = static_cast<std::int64_t>(dtype_size(tensor.dtype));
@@ -62,6 +55,7 @@ std::vector<const StoredTensor*> laid_out(const std::string& path,
     }
     order.push_back(&tensor);
   }
+  if (keep_order) return order;
   std::sort(order.begin(), order.end(), [](const StoredTensor* a, const StoredTensor* b) {
     const int ra = layout_rank(a->dtype);
     const int rb = layout_rank(b->dtype);
@@ -70,9 +64,10 @@ std::vector<const StoredTensor*> laid_out(const std::string& path,
   return order;
 }
 
-/// The 8-byte length and the JSON, padded with spaces so that the data begins at a multiple of 8.
+/// The 8-byte length and the JSON, padded with spaces so that the data begins at a multiple of
+/// `alignment`.
 std::string make_header(const std::string& path, const std::vector<const StoredTensor*>& order,
-                        const std::map<std::string, std::string>& metadata) {
+                        const std::map<std::string, std::string>& metadata, std::size_t alignment) {
   // Put together by hand: the order of the tensors counts, and nlohmann::ordered_json is quadratic.
   std::string text = "{";
   std::set<std::string_view> seen;
@@ -95,7 +90,7 @@ std::string make_header(const std::string& path, const std::vector<const StoredT
   }
   if (text.size() > 1) text.pop_back();
   text += "}";
-  text.append((8 - text.size() % 8) % 8, ' ');
+  text.append((alignment - (8 + text.size()) % alignment) % alignment, ' ');
   std::string length(8, '\0');
   for (int i = 0; i < 8; ++i) {
     length[static_cast<std::size_t>(i)] = static_cast<char>(std::uint64_t{text.size()} >> 8 * i);
@@ -103,60 +98,23 @@ std::string make_header(const std::string& path, const std::vector<const StoredT
   return length + text;
 }
 
-/// A file beside its final name; gone unless renamed.
-class PendingFile {
- public:
-  explicit PendingFile(const std::filesystem::path& path) : path_(path) {
-    static std::atomic<unsigned> counter{0};
-    pending_ = path.string() + fmt::format(".part-{}-{}", ::getpid(), counter++);
-    fd_ = ::open(pending_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd_ < 0) fail("create");
-  }
-  PendingFile(const PendingFile&) = delete;
-  PendingFile& operator=(const PendingFile&) = delete;
-  ~PendingFile() {
-    if (fd_ >= 0) ::close(fd_);
-    if (!pending_.empty()) ::unlink(pending_.c_str());
-  }
-
-  void write(const void* data, std::size_t size) {
-    const char* p = static_cast<const char*>(data);
-    while (size > 0) {
-      const ssize_t n = ::write(fd_, p, size);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) fail("write");
-      p += n;
-      size -= static_cast<std::size_t>(n);
-    }
-  }
-
-  void commit() {
-    if (::fsync(fd_) != 0) fail("write");
-    if (::close(std::exchange(fd_, -1)) != 0) fail("write");
-    if (::rename(pending_.c_str(), path_.c_str()) != 0) fail("rename");
-    pending_.clear();
-  }
-
- private:
-  // A constructor that throws runs no destructor: then the file does not exist.
-  [[noreturn]] void fail(const char* what) const {
-    throw_error(ErrorCode::kIo, "{}: cannot {}: {}", path_.string(), what, std::strerror(errno));
-  }
-
-  std::filesystem::path path_;
-  std::string pending_;
-  int fd_ = -1;
-};
-
 }  // namespace
 
 void write_safetensors(const std::filesystem::path& path, std::span<const StoredTensor> tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  const auto order = laid_out(path.string(), tensors);
-  const std::string header = make_header(path.string(), order, metadata);
-  PendingFile file(path);
+                       const std::map<std::string, std::string>& metadata,
+                       const SafetensorsWriteOptions& options) {
+  REELM_CHECK(options.alignment >= 8 && options.alignment % 8 == 0);
+  const auto order = laid_out(path.string(), tensors, options.keep_order);
+  const std::string header = make_header(path.string(), order, metadata, options.alignment);
+  std::int64_t done = 0, total = 0;
+  for (const StoredTensor* tensor : order) total += std::ssize(tensor->bytes);
+  PendingFile file(path, options.cancel);
   file.write(header.data(), header.size());
-  for (const StoredTensor* tensor : order) file.write(tensor->bytes.data(), tensor->bytes.size());
+  for (const StoredTensor* tensor : order) {
+    file.write(tensor->bytes.data(), tensor->bytes.size());
+    done += std::ssize(tensor->bytes);
+    if (options.on_progress) options.on_progress(done, total);
+  }
   file.commit();
 }
 

@@ -27,11 +27,12 @@ OUTSIDE = {
     "FFmpeg": (r"lib(av\w+|sw\w+|postproc)/", r"preprocess/.*|apps/.*\.cc|tests/.*"),
     "OpenCV": (r"opencv2/", r"preprocess/.*|(apps|bench)/.*\.cc|tests/.*"),
     "oneDNN": (r"oneapi/dnnl|dnnl", r"kernels/.*\.cc|bench/.*\.cc"),
+    "xxHash": (r"xxh", r"core/.*\.cc"),
 }
 
 # What no installed header includes, directly or through another: a consumer has only the standard library.
 NOT_IN_PUBLIC = re.compile(
-    r"nlohmann/|fmt/|lib(av|sw)\w+/|opencv2/|oneapi/|dnnl|Eigen/|unicode/|sentencepiece|omp\.h|"
+    r"nlohmann/|fmt/|lib(av|sw)\w+/|opencv2/|oneapi/|dnnl|Eigen/|unicode/|sentencepiece|xxh|omp\.h|"
     r"jpeglib\.h|png\.h|webp/|CLI/")
 
 # What a file compiled with -m flags may include, directly or through another: headers whose inline code

@@ -11,7 +11,7 @@ build_packages=(
   libavformat-dev libavcodec-dev libavutil-dev libswscale-dev       # video
   libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev             # stills
   libopencv-core-dev libopencv-imgproc-dev                          # drawing
-  libdnnl-dev libicu-dev libsentencepiece-dev                       # matrix products, tokenizers
+  libdnnl-dev libicu-dev libsentencepiece-dev libxxhash-dev         # matrix products, tokenizers, checksums
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
