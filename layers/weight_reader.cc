@@ -136,7 +136,8 @@ Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up,
     return kernels::StoredMatrix{tensor.bytes.data(), tensor.dtype, part.out_features,
                                  part.in_features};
   };
-  linear.weight = kernels::PackedMatrix(kernels::gated_parts(stored(gate), stored(up)), type);
+  const kernels::StoredMatrix first = stored(gate);  // before `up`: its fault is told first
+  linear.weight = kernels::PackedMatrix(kernels::gated_parts(first, stored(up)), type);
   note(packed, linear.weight, /*from_file=*/false);
   return linear;
 }
