@@ -23,6 +23,7 @@ struct AskArguments {
   pipeline::GenerationOptions generation;
   std::string system;
   DtypeOptions dtypes;
+  CacheOptions cache;
   std::string position_rule = "paper";
   int threads = 0;
   bool json = false;
@@ -102,7 +103,8 @@ std::string answer_json(const pipeline::Answer& answer, const pipeline::Model& m
   out["model"] = {{"directory", model.directory.string()},
                   {"model_type", model.model_type},
                   {"dtype", pipeline::dtype_name(model.dtypes.decoder)},
-                  {"vision_dtype", pipeline::dtype_name(model.dtypes.vision)}};
+                  {"vision_dtype", pipeline::dtype_name(model.dtypes.vision)},
+                  {"weights", pipeline::weight_source_name(model.weight_source)}};
   out["threads"] = num_threads();
   out["isa"] = std::string(kernels::isa_name(kernels::active_isa()));
   // Names and answers may hold bytes that are not UTF-8.
@@ -133,6 +135,8 @@ int run_ask(const AskArguments& a) {
   options.threads = a.threads;
   options.limits = a.model.limits;
   options.overlap = !a.no_overlap;
+  options.packed_cache = a.cache.parse();
+  options.cancel = &interrupt_token();
   // A wrong file name is told before gigabytes of weights are read.
   for (std::size_t i = 0; i + 1 < a.words.size(); ++i) {
     std::error_code ec;
@@ -142,6 +146,9 @@ int run_ask(const AskArguments& a) {
     }
   }
   pipeline::Engine engine = pipeline::Engine::open(a.model.directory(), options);
+  if (!a.quiet) {
+    for (const std::string& warning : engine.model().warnings) warn(warning);
+  }
   if (a.plan_only) {
     write_stdout(plan_text(engine.plan(request)));
     return 0;
@@ -203,6 +210,7 @@ void add_ask(CLI::App& app, Command& chosen) {
       ->capture_default_str()
       ->group("Answer");
   a->dtypes.add_to(*sub);
+  a->cache.add_to(*sub);
   sub->add_option("--positions", a->position_rule,
                   "where text goes on after a long video: as the paper, or as transformers 5")
       ->check(CLI::IsMember({"paper", "installed"}))

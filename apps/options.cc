@@ -90,10 +90,14 @@ double parse_time(const std::string& text, const std::string& option) {
   }
 }
 
-void ModelOptions::add_to(CLI::App& app) {
-  app.add_option("--model", model, "model directory (else $REELM_MODEL, else the embedded demo)");
+void add_limits(CLI::App& app, Limits& limits) {
   for (const auto& flag : kIntegerLimits) add_limit(app, limits, flag);
   for (const auto& flag : kSecondsLimits) add_limit(app, limits, flag);
+}
+
+void ModelOptions::add_to(CLI::App& app) {
+  app.add_option("--model", model, "model directory (else $REELM_MODEL, else the embedded demo)");
+  add_limits(app, limits);
 }
 
 std::filesystem::path ModelOptions::directory() const {
@@ -114,6 +118,13 @@ void DtypeOptions::add_to(CLI::App& app) {
 
 pipeline::ModelDtypes DtypeOptions::parse() const {
   return {pipeline::parse_dtype(decoder), pipeline::parse_dtype(vision)};
+}
+
+void CacheOptions::add_to(CLI::App& app) {
+  app.add_option("--packed-cache", cache,
+                 "keep packed weights for the next time: auto ($REELM_PACKED_CACHE, else beside "
+                 "the model or in ~/.cache/reelm), off, or a directory")
+      ->capture_default_str();
 }
 
 void SamplingArguments::add_to(CLI::App& app) {

@@ -12,6 +12,9 @@ namespace reelm::apps {
 /// "90", "90.5", "1:30", "01:02:03.5" to seconds. Throws Error{kInvalidArgument} naming `option`.
 double parse_time(const std::string& text, const std::string& option);
 
+/// --limit-*.
+void add_limits(CLI::App& app, Limits& limits);
+
 /// --model and --limit-*.
 struct ModelOptions {
   std::string model;  ///< empty: the default model
@@ -29,6 +32,15 @@ struct DtypeOptions {
   void add_to(CLI::App& app);
   /// Throws Error{kInvalidArgument}.
   pipeline::ModelDtypes parse() const;
+};
+
+/// --packed-cache.
+struct CacheOptions {
+  std::string cache = "auto";
+
+  void add_to(CLI::App& app);
+  /// Throws Error{kInvalidArgument}.
+  pipeline::PackedCache parse() const { return pipeline::PackedCache::parse(cache); }
 };
 
 /// --fps, --frames, ..., --reference, --sample: what the model sees of a video or image.

@@ -19,6 +19,7 @@ struct PerplexityArguments {
   std::string file;
   ModelOptions model;
   DtypeOptions dtypes;
+  CacheOptions cache;
   std::int64_t context = 512;
   int threads = 0;
   bool quiet = false;
@@ -29,7 +30,11 @@ int run_perplexity(const PerplexityArguments& a) {
   const std::string text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   if (a.threads > 0) set_num_threads(a.threads);
   pipeline::Model model =
-      pipeline::open_model(a.model.directory(), a.dtypes.parse(), a.model.limits);
+      pipeline::open_model(a.model.directory(), {.dtypes = a.dtypes.parse(),
+                                                 .limits = a.model.limits,
+                                                 .packed_cache = a.cache.parse(),
+                                                 .cancel = &interrupt_token()});
+  for (const std::string& warning : model.warnings) warn(warning);
   ProgressLine progress(!a.quiet);
   pipeline::PerplexityOptions options;
   options.context = a.context;
@@ -56,6 +61,7 @@ void add_perplexity(CLI::App& app, Command& chosen) {
   sub->add_option("FILE", a->file, "a text in UTF-8")->required();
   a->model.add_to(*sub);
   a->dtypes.add_to(*sub);
+  a->cache.add_to(*sub);
   sub->add_option("--context", a->context, "tokens of a window; each begins anew")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30))
       ->capture_default_str();

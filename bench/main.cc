@@ -32,6 +32,7 @@ struct Options {
   Workload work;
   std::string grid;
   apps::DtypeOptions dtypes;
+  apps::CacheOptions cache;
   int threads = 0;
   bool json = false, csv = false;
   std::string plot;
@@ -105,7 +106,11 @@ Loaded load(const Options& options, Totals& totals) {
   const Limits& limits = options.model.limits;
   const auto open = [&] {
     const auto begin = Clock::now();
-    out.model = pipeline::open_model(directory, dtypes, limits);
+    out.model = pipeline::open_model(directory, {.dtypes = dtypes,
+                                                 .limits = limits,
+                                                 .packed_cache = options.cache.parse(),
+                                                 .cancel = &apps::interrupt_token()});
+    for (const std::string& warning : out.model.warnings) apps::warn(warning);
     return ms_since(begin);
   };
   (void)pipeline::read_model_type(directory, limits);  // a wrong path is said before anything else
@@ -180,6 +185,7 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
   options.dtypes.add_to(app);
+  options.cache.add_to(app);
   app.add_option("--threads", options.threads, "threads of all loops (as many as cores)")
       ->check(CLI::Range(1, 4096));
   auto* json = app.add_flag("--json", options.json, "print JSON");
@@ -206,6 +212,7 @@ int run(int argc, char** argv) {
   }
   if (!options.grid.empty()) options.work.grid = parse_grid(options.grid);
   (void)options.dtypes.parse();
+  (void)options.cache.parse();
   if (!options.plot.empty()) apps::check_writable(options.plot);
   if (options.threads > 0) set_num_threads(options.threads);
   const Report report = measure(options);

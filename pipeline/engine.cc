@@ -151,7 +151,13 @@ Answer Session::Impl::ask(const Request& request) {
 }
 
 Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions& options) {
-  return Engine(open_model(model_dir, options.dtypes, options.limits), options);
+  // Packing is a loop too.
+  if (options.threads > 0) set_num_threads(options.threads);
+  return Engine(open_model(model_dir, {.dtypes = options.dtypes,
+                                       .limits = options.limits,
+                                       .packed_cache = options.packed_cache,
+                                       .cancel = options.cancel}),
+                options);
 }
 
 Engine::Engine(Model model, const EngineOptions& options)

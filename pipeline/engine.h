@@ -23,12 +23,14 @@ namespace reelm::pipeline {
 
 /// How an engine is opened.
 struct EngineOptions {
-  ModelDtypes dtypes;
+  ModelDtypes dtypes = {};
   int threads = 0;  ///< of all loops and matrix products; 0: as many as there are cores
-  Limits limits;
+  Limits limits = {};
   /// Read, resize and patchify the next slice in a thread of its own while one is encoded or the
   /// prompt is taken in. Answers are the same, bit for bit.
   bool overlap = true;
+  PackedCache packed_cache = {};
+  const CancelToken* cancel = nullptr;  ///< polled while the engine opens
 };
 
 /// What replaces the model's generation_config.json where it is set.

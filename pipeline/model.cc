@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <future>
 
 #include "core/json.h"
 #include "core/throw.h"
+#include "layers/weight_reader.h"
 #include "llm/qwen2_vl/decoder.h"
+#include "pipeline/packed_file.h"
+#include "pipeline/packed_store.h"
 #include "vision/qwen2_vl/encoder.h"
 
 namespace reelm::pipeline {
@@ -57,6 +61,10 @@ Dtype stored_dtype(const Checkpoint& checkpoint) {
 void check_memory(const Model& model) {
   double needed = 0.0;
   for (const StoredTensor& tensor : model.checkpoint->tensors()) {
+    if (tensor.dtype == DType::kU8) {  // packed already
+      needed += static_cast<double>(tensor.bytes.size());
+      continue;
+    }
     const bool vision = tensor.name.find("visual.") != std::string::npos;
     const Dtype dtype = vision ? model.dtypes.vision : model.dtypes.decoder;
     needed += static_cast<double>(tensor.bytes.size() / dtype_size(tensor.dtype)) *
@@ -70,6 +78,99 @@ void check_memory(const Model& model) {
                 model.directory.string(), needed / (1 << 20), dtype_name(model.dtypes.decoder),
                 dtype_name(model.dtypes.vision), available >> 20);
   }
+}
+
+/// The one file of a directory that reelm convert made; else null.
+const SafetensorsFile* converted_file(const Checkpoint& checkpoint) {
+  const auto& files = checkpoint.files();
+  return files.size() == 1 && is_packed_file(files[0]) ? files.data() : nullptr;
+}
+
+Dtype converted_dtype(const SafetensorsFile& file, const char* key, const char* flag, Dtype asked) {
+  const std::string name = metadata_value(file, key);
+  for (const Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kInt8, Dtype::kInt4}) {
+    if (name != dtype_name(dtype)) continue;
+    if (asked == Dtype::kAuto || asked == dtype) return dtype;
+    throw_error(ErrorCode::kInvalidArgument, "{}: was converted to {}, expected {} auto or {}",
+                file.path().parent_path().string(), name, flag, name);
+  }
+  throw_error(ErrorCode::kFormat, "{}: '{}' in __metadata__ is '{}', expected a dtype",
+              file.path().string(), key, name.substr(0, 60));
+}
+
+/// Checks what a converted file says of itself against this build and the wish; its types.
+ModelDtypes converted_dtypes(const SafetensorsFile& file, const ModelDtypes& asked) {
+  const std::string layout = metadata_value(file, kKeyLayout);
+  if (layout != std::to_string(kernels::kPackedLayoutVersion)) {
+    throw_error(ErrorCode::kUnsupported,
+                "{}: packed in layout '{}', this reelm reads layout {}: convert the original model "
+                "again (reelm convert)",
+                file.path().string(), layout, kernels::kPackedLayoutVersion);
+  }
+  return {converted_dtype(file, kKeyDtype, "--dtype", asked.decoder),
+          converted_dtype(file, kKeyVisionDtype, "--vision-dtype", asked.vision)};
+}
+
+/// Makes encoder and decoder from the checkpoint, and from `packed` (may be null) before it.
+layers::WeightLog build_from(Model& model, std::shared_ptr<const SafetensorsFile> packed,
+                             const Limits& limits) {
+  layers::WeightLog log;
+  find_family(model.directory, model.model_type)
+      .build(model, layers::WeightReader(model.checkpoint, std::move(packed), &log), limits);
+  return log;
+}
+
+/// Whether all weights were packed before.
+bool all_found(const layers::WeightLog& log) {
+  return std::all_of(log.packed.begin(), log.packed.end(),
+                     [](const layers::WeightLog::Packed& p) { return p.from_file; });
+}
+
+/// From `found` (may be null) where it has the weights; else packs them, and fills the cache.
+layers::WeightLog build_cached(Model& model, PackedStore& store,
+                               std::shared_ptr<const SafetensorsFile> found,
+                               const OpenOptions& options) {
+  if (found != nullptr) {
+    const std::string path = found->path().string();
+    try {
+      layers::WeightLog log = build_from(model, std::move(found), options.limits);
+      if (all_found(log)) {
+        model.weight_source = WeightSource::kCache;
+        return log;
+      }
+      model.warnings.push_back(path + ": lacks weights of the model; packing them again");
+    } catch (const Error& error) {
+      // The weights there do not fit, or the model itself is wrong, which is told below.
+      model.warnings.push_back(std::string(error.what()) + "; packing the weights again");
+    }
+  }
+  layers::WeightLog log = build_from(model, nullptr, options.limits);
+  if (options.cancel != nullptr) options.cancel->check();
+  store.write(log, model.warnings);
+  return log;
+}
+
+/// Encoder, decoder and tokenizer. The last is made beside the others: it takes a thread 0.5 s for
+/// the vocabulary of Qwen2-VL, and bringing in the packed weights of the 2B model no less.
+layers::WeightLog load_weights(Model& model,
+                               std::future<std::unique_ptr<const llm::Tokenizer>> tokenizer,
+                               const OpenOptions& options) {
+  const SafetensorsFile* converted = converted_file(*model.checkpoint);
+  model.dtypes = converted != nullptr
+                     ? converted_dtypes(*converted, options.dtypes)
+                     : resolve_dtypes(options.dtypes, stored_dtype(*model.checkpoint));
+  check_memory(model);
+  if (options.cancel != nullptr) options.cancel->check();
+  if (converted != nullptr) {
+    check_packed_file(*converted);
+    model.tokenizer = tokenizer.get();
+    model.weight_source = WeightSource::kConverted;
+    return build_from(model, nullptr, options.limits);
+  }
+  PackedStore store(options.packed_cache, model, options.limits, options.cancel);
+  auto found = store.find(model.warnings);
+  model.tokenizer = tokenizer.get();  // a mistake in it is told before gigabytes are packed
+  return build_cached(model, store, std::move(found), options);
 }
 
 llm::TokenId required_token(const Model& model, const char* content) {
@@ -192,20 +293,21 @@ std::string read_model_type(const std::filesystem::path& model_dir, const Limits
   return json_string(read_json_file(path, limits), "model_type", path.string());
 }
 
-Model open_model(const std::filesystem::path& model_dir, const ModelDtypes& dtypes,
-                 const Limits& limits) {
+Model open_model(const std::filesystem::path& model_dir, const OpenOptions& options) {
+  const Limits& limits = options.limits;
   Model model;
   model.directory = model_dir;
   model.model_type = read_model_type(model_dir, limits);
-  const Family& family = find_family(model_dir, model.model_type);
-  // Small files first: a mistake in them is told before gigabytes are packed.
-  model.tokenizer = llm::load_tokenizer(model_dir, limits);
+  (void)find_family(model_dir, model.model_type);
+  auto tokenizer = std::async(std::launch::async | std::launch::deferred,
+                              [&]() -> std::unique_ptr<const llm::Tokenizer> {
+                                return llm::load_tokenizer(model_dir, limits);
+                              });
   model.preprocessor = preprocess::load_preprocessor_config(model_dir, limits);
   model.generation = load_generation_config(model_dir, limits);
   model.checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(model_dir, limits));
-  model.dtypes = resolve_dtypes(dtypes, stored_dtype(*model.checkpoint));
-  check_memory(model);
-  family.build(model, layers::WeightReader(model.checkpoint), limits);
+  layers::WeightLog log = load_weights(model, std::move(tokenizer), options);
+  if (options.log != nullptr) *options.log = std::move(log);
   find_prompt_tokens(model);
   check_vocabulary(model);
   if (model.vision != nullptr) check_preprocessor(model);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/cancel.h"
 #include "../core/limits.h"
 #include "../core/safetensors.h"
 #include "../kernels/matmul.h"
@@ -15,13 +16,18 @@
 #include "../preprocess/config.h"
 #include "../vision/encoder.h"
 #include "generation_config.h"
+#include "packed_cache.h"
+
+namespace reelm::layers {
+struct WeightLog;
+}
 
 namespace reelm::pipeline {
 
 /// What weights and activations are multiplied in. With the quantised ones attention computes in
 /// bf16, and the head (lm_head) is int8 in both.
 enum class Dtype {
-  kAuto,  ///< bf16 for a checkpoint in bf16, f32 for any other
+  kAuto,  ///< bf16 for a checkpoint in bf16, f32 for any other; of a converted model, what it has
   kF32,
   kBF16,
   kInt8,  ///< kernels::ComputeType::kInt8
@@ -60,6 +66,8 @@ struct Model {
   std::filesystem::path directory;
   std::string model_type;  ///< of config.json
   ModelDtypes dtypes;      ///< never kAuto
+  WeightSource weight_source = WeightSource::kPacked;
+  std::vector<std::string> warnings;  ///< of opening it, one line each: trouble with the cache
   std::shared_ptr<const Checkpoint> checkpoint;
   std::unique_ptr<const llm::Tokenizer> tokenizer;
   std::unique_ptr<vision::VisionEncoder> vision;
@@ -75,11 +83,21 @@ std::vector<std::string> supported_model_types();
 /// `model_type` of config.json. Throws Error: kNotFound (no directory, no config.json), kFormat.
 std::string read_model_type(const std::filesystem::path& model_dir, const Limits& limits = {});
 
-/// Opens a directory in the Hugging Face layout. Throws Error naming what is missing or does not
-/// fit: kNotFound, kFormat, kUnsupported (a model_type of another family: lists the known ones),
-/// kLimit, kOutOfMemory (weights larger than the memory that is free).
-Model open_model(const std::filesystem::path& model_dir, const ModelDtypes& dtypes = {},
-                 const Limits& limits = {});
+/// How a model is opened.
+struct OpenOptions {
+  ModelDtypes dtypes = {};
+  Limits limits = {};
+  PackedCache packed_cache = {};
+  const CancelToken* cancel = nullptr;  ///< polled between the steps, and while a cache is written
+  layers::WeightLog* log = nullptr;     ///< filled when not null: keeps the packed weights alive
+};
+
+/// Opens a directory in the Hugging Face layout, or one that reelm convert made of one. Throws
+/// Error naming what is missing or does not fit: kNotFound, kFormat (damaged converted weights
+/// too), kUnsupported (a model_type of another family: lists the known ones; converted weights of
+/// another layout version), kInvalidArgument (dtypes other than those it was converted to), kLimit,
+/// kOutOfMemory (weights larger than the memory that is free), kCancelled.
+Model open_model(const std::filesystem::path& model_dir, const OpenOptions& options = {});
 
 /// The model to use when none is named: $REELM_MODEL; else the demo model, at
 /// <program>/../share/reelm/models/demo of an installed prefix, or models/demo above the program in

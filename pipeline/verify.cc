@@ -240,7 +240,11 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   }
   const std::filesystem::path model_dir =
       options.model.empty() ? golden.model_directory() : options.model;
-  Engine engine = Engine::open(model_dir, {options.dtypes, options.threads, options.limits});
+  // The proof is of the weights as stored.
+  Engine engine = Engine::open(model_dir, {.dtypes = options.dtypes,
+                                           .threads = options.threads,
+                                           .limits = options.limits,
+                                           .packed_cache = {PackedCache::Mode::kOff, {}}});
   const ModelDtypes& dtypes = engine.model().dtypes;
   const bool golden_is_f32 = golden.text("dtype") == "f32";
   const double vision_bound = bound_for(dtypes.vision, golden_is_f32);

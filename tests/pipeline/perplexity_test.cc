@@ -21,7 +21,7 @@ PerplexityOptions with_context(std::int64_t context) {
 
 // What the logits themselves say, window by window.
 TEST(Perplexity, IsTheMeanSurprise) {
-  Model model = open_model(REELM_DEMO_MODEL, {Dtype::kF32, Dtype::kF32});
+  Model model = open_model(REELM_DEMO_MODEL, {.dtypes = {Dtype::kF32, Dtype::kF32}});
   const std::vector<llm::TokenId> ids = model.tokenizer->encode(kText);
   ASSERT_GT(ids.size(), 9u);
   const std::int64_t window = 8;
