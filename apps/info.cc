@@ -38,8 +38,14 @@ void print_model(const pipeline::ModelInfo& info, const InfoArguments& a) {
   for (const auto& [dtype, bytes] : info.stored_bytes) {
     out += fmt::format("stored as {}: {:.1f} MB\n", dtype, megabytes(bytes));
   }
-  out += fmt::format("weights in memory: f32 {:.1f} MB, bf16 {:.1f} MB\n",
-                     megabytes(info.parameters * 4), megabytes(info.parameters * 2));
+  if (info.converted) {
+    out += fmt::format("converted: {}, vision tower {} (packed, layout {}: stored as U8)\n",
+                       info.converted->dtype, info.converted->vision_dtype,
+                       info.converted->layout_version);
+  } else {
+    out += fmt::format("weights in memory: f32 {:.1f} MB, bf16 {:.1f} MB\n",
+                       megabytes(info.parameters * 4), megabytes(info.parameters * 2));
+  }
   if (a.tensors) {
     for (const auto& t : info.tensors) {
       out += fmt::format("{} {} [{}]\n", t.name, t.dtype, fmt::join(t.shape, ", "));
@@ -60,7 +66,13 @@ void print_model_json(const pipeline::ModelInfo& info) {
   out["vision_parameters"] = info.vision_parameters;
   out["files"] = info.files;
   for (const auto& [dtype, bytes] : info.stored_bytes) out["stored_bytes"][dtype] = bytes;
-  out["memory_bytes"] = {{"f32", info.parameters * 4}, {"bf16", info.parameters * 2}};
+  if (info.converted) {
+    out["converted"] = {{"dtype", info.converted->dtype},
+                        {"vision_dtype", info.converted->vision_dtype},
+                        {"layout_version", info.converted->layout_version}};
+  } else {
+    out["memory_bytes"] = {{"f32", info.parameters * 4}, {"bf16", info.parameters * 2}};
+  }
   for (const auto& t : info.tensors) {
     out["tensors"].push_back({{"name", t.name}, {"dtype", t.dtype}, {"shape", t.shape}});
   }

@@ -1,4 +1,4 @@
-// The command line: `reelm ask`, `info`, `frames`, `tokenize`, `verify`, `perplexity`.
+// The command line: `reelm ask`, `info`, `convert`, `frames`, `tokenize`, `verify`, `perplexity`.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -23,6 +23,7 @@ int run(int argc, char** argv) {
   reelm::apps::Command chosen;
   reelm::apps::add_ask(app, chosen);
   reelm::apps::add_info(app, chosen);
+  reelm::apps::add_convert(app, chosen);
   reelm::apps::add_frames(app, chosen);
   reelm::apps::add_tokenize(app, chosen);
   reelm::apps::add_verify(app, chosen);

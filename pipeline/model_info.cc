@@ -1,12 +1,14 @@
 #include "pipeline/model_info.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 
 #include "core/checked.h"
 #include "core/json.h"
 #include "core/safetensors.h"
 #include "pipeline/model.h"
+#include "pipeline/packed_file.h"
 
 namespace reelm::pipeline {
 
@@ -28,6 +30,22 @@ std::int64_t elements(const std::vector<std::int64_t>& shape) {
   std::int64_t n = 1;
   for (const std::int64_t size : shape) n = checked_mul(n, size, "tensor");
   return n;
+}
+
+/// A count of __metadata__; 0 when it is not one.
+std::int64_t count(const SafetensorsFile& file, const char* key) {
+  const std::string text = metadata_value(file, key);
+  std::int64_t value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+  return whole && value > 0 ? value : 0;
+}
+
+void describe_converted(const SafetensorsFile& file, ModelInfo& info) {
+  info.converted = {metadata_value(file, kKeyDtype), metadata_value(file, kKeyVisionDtype),
+                    metadata_value(file, kKeyLayout)};
+  info.parameters = count(file, kKeyParameters);
+  info.vision_parameters = std::min(info.parameters, count(file, kKeyVisionParameters));
 }
 
 }  // namespace
@@ -55,6 +73,9 @@ ModelInfo describe_model(const std::filesystem::path& model_dir, const Limits& l
     const std::int64_t n = elements(t.shape);
     info.parameters = checked_add(info.parameters, n, "parameters");
     if (t.name.find("visual.") != std::string::npos) info.vision_parameters += n;
+  }
+  if (checkpoint.files().size() == 1 && is_packed_file(checkpoint.files()[0])) {
+    describe_converted(checkpoint.files()[0], info);
   }
   info.stored_bytes.assign(bytes.begin(), bytes.end());
   info.files = static_cast<std::int64_t>(checkpoint.files().size());

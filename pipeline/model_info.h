@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,15 +18,24 @@ struct TensorInfo {
   std::vector<std::int64_t> shape;
 };
 
+/// What reelm convert wrote down.
+struct ConvertedInfo {
+  std::string dtype;  ///< of the decoder: "int4", ...
+  std::string vision_dtype;
+  std::string layout_version;  ///< kernels::kPackedLayoutVersion of the build that wrote it
+};
+
 struct ModelInfo {
   std::string model_type;
   bool supported = false;                                   ///< whether open_model takes it
   std::vector<std::pair<std::string, std::string>> config;  ///< config.json, flattened by dots
   std::vector<TensorInfo> tensors;                          ///< sorted by name
-  std::int64_t parameters = 0;                              ///< elements of all tensors
-  std::int64_t vision_parameters = 0;                       ///< of them in the vision tower
+  /// Elements of all tensors; of a converted model, of those it was made from.
+  std::int64_t parameters = 0;
+  std::int64_t vision_parameters = 0;                              ///< of them in the vision tower
   std::vector<std::pair<std::string, std::int64_t>> stored_bytes;  ///< by dtype as stored
   std::int64_t files = 0;                                          ///< weight files
+  std::optional<ConvertedInfo> converted;
 };
 
 /// Reads config.json and the headers of the weights. Throws Error as open_model; a model_type that
