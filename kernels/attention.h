@@ -10,6 +10,12 @@
 
 namespace reelm::kernels {
 
+/// The `math` of a model whose weights are packed as `type`: a model in f32 wants parity with the
+/// f32 reference; in any narrower type its products round activations to bf16 or less already.
+constexpr ComputeType attention_math(ComputeType type) noexcept {
+  return type == ComputeType::kF32 ? ComputeType::kF32 : ComputeType::kBF16;
+}
+
 /// q, out [n_q, heads, head_dim]; k, v [n_k, kv_heads, head_dim]; any strides for the first two,
 /// the last dense. heads is a multiple of kv_heads; head h reads kv head h / (heads / kv_heads).
 /// Row i of q attends to k rows 0 .. n_k - n_q + i when `causal` (the queries are the last n_q

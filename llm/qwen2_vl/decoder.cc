@@ -249,12 +249,13 @@ void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row, const Kv
   const TensorView<const float> q(qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), d, 1});
   const TensorView<float> out(attention_.row(first_row), {rows, heads, d});
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  const kernels::ComputeType math = kernels::attention_math(type_);
   if (cache.type() == KvType::kF32) {
     kernels::attention(q, cache.keys_f32(index, n_k), cache.values_f32(index, n_k), out, scale,
-                       /*causal=*/true);
+                       /*causal=*/true, math);
   } else {
     kernels::attention(q, cache.keys_bf16(index, n_k), cache.values_bf16(index, n_k), out, scale,
-                       /*causal=*/true);
+                       /*causal=*/true, math);
   }
 }
 
