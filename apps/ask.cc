@@ -23,6 +23,7 @@ struct AskArguments {
   pipeline::GenerationOptions generation;
   std::string system;
   DtypeOptions dtypes;
+  std::string kv_dtype = "auto";
   std::string position_rule = "paper";
   int threads = 0;
   bool json = false;
@@ -130,6 +131,7 @@ int run_ask(const AskArguments& a) {
   pipeline::Request request = make_request(a);
   pipeline::EngineOptions options;
   options.dtypes = a.dtypes.parse();
+  options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
   options.threads = a.threads;
   options.limits = a.model.limits;
   options.overlap = !a.no_overlap;
@@ -208,6 +210,7 @@ void add_ask(CLI::App& app, Command& chosen) {
       ->check(CLI::IsMember({"paper", "installed"}))
       ->capture_default_str()
       ->group("Frames");
+  add_kv_dtype(*sub, a->kv_dtype);
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

@@ -12,6 +12,9 @@ namespace reelm::apps {
 /// "90", "90.5", "1:30", "01:02:03.5" to seconds. Throws Error{kInvalidArgument} naming `option`.
 double parse_time(const std::string& text, const std::string& option);
 
+/// --kv-dtype, to be parsed by llm::parse_kv_type.
+void add_kv_dtype(CLI::App& app, std::string& value);
+
 /// --model and --limit-*.
 struct ModelOptions {
   std::string model;  ///< empty: the default model

@@ -165,8 +165,12 @@ void fill_elements(const AlignedBuffer<float>& from, char* to, std::int64_t firs
   const auto n = static_cast<std::int64_t>(from.size());
   if (element == 4) {
     std::copy(from.begin(), from.end(), reinterpret_cast<float*>(to) + first);
-  } else {
+  } else if (element == 2) {
     convert(from.data(), reinterpret_cast<bf16_t*>(to) + first, n);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) {
+      to[first + i] = static_cast<char>(from[static_cast<std::size_t>(i)] * 127.0f);
+    }
   }
 }
 
@@ -212,6 +216,7 @@ void AttentionDecode(benchmark::State& state) {
   const std::int64_t layers = std::clamp<std::int64_t>((256 << 20) / (layer * element), 1, 28);
   AlignedBuffer<char> cache(static_cast<std::size_t>(layers * layer * element));
   const AlignedBuffer<float> some = filled(layer), q = filled(12 * d);
+  const AlignedBuffer<float> scales = filled(layers * 2 * heads * n);
   for (std::int64_t l = 0; l < layers; ++l) fill_elements(some, cache.data(), l * layer, element);
   AlignedBuffer<float> out(q.size());
   std::int64_t index = 0;
@@ -225,17 +230,24 @@ void AttentionDecode(benchmark::State& state) {
     const TensorView<float> to(out.data(), {1, 12, d});
     if (element == 4) {
       attention(queries, part.operator()<float>(0), part.operator()<float>(1), to, 0.088f, true);
-    } else {
+    } else if (element == 2) {
       attention(queries, part.operator()<bf16_t>(0), part.operator()<bf16_t>(1), to, 0.088f, true);
+    } else {
+      const auto heads_of = [&](std::int64_t which) {
+        const float* first = scales.data() + (index * 2 + which) * heads * n;
+        return Int8Heads{part.operator()<std::int8_t>(which), {first, {n, heads}, {1, n}}};
+      };
+      attention(queries, heads_of(0), heads_of(1), to, 0.088f, true);
     }
     index = (index + 1) % layers;
   }
   flops(state, 4.0 * static_cast<double>(n * 12 * d));
-  bytes(state, static_cast<double>(layer * element));
+  // Int8 has a scale of 4 bytes a row.
+  bytes(state, static_cast<double>(layer * element + (element == 1 ? layer / d * 4 : 0)));
 }
 BENCHMARK(AttentionDecode)
     ->ArgNames({"n_k", "element"})
-    ->ArgsProduct({{512, 4096, 16384, 32768}, {4, 2}})
+    ->ArgsProduct({{512, 4096, 16384, 32768}, {4, 2, 1}})
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
 

@@ -29,6 +29,7 @@ struct EngineOptions {
   /// Read, resize and patchify the next slice in a thread of its own while one is encoded or the
   /// prompt is taken in. Answers are the same, bit for bit.
   bool overlap = true;
+  std::optional<llm::KvType> kv_dtype;  ///< of cached keys and values; else what suits the weights
 };
 
 /// What replaces the model's generation_config.json where it is set.

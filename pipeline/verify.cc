@@ -240,7 +240,10 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   }
   const std::filesystem::path model_dir =
       options.model.empty() ? golden.model_directory() : options.model;
-  Engine engine = Engine::open(model_dir, {options.dtypes, options.threads, options.limits});
+  Engine engine = Engine::open(model_dir, {.dtypes = options.dtypes,
+                                           .threads = options.threads,
+                                           .limits = options.limits,
+                                           .kv_dtype = options.kv_dtype});
   const ModelDtypes& dtypes = engine.model().dtypes;
   const bool golden_is_f32 = golden.text("dtype") == "f32";
   const double vision_bound = bound_for(dtypes.vision, golden_is_f32);

@@ -98,6 +98,13 @@ static inline simde__m512i simde_mm512_cvtps_epi32(simde__m512 v) {
   }
   return simde_mm512_loadu_si512(out);
 }
+static inline simde__m512i simde_mm512_cvtepi8_epi32(__m128i v) {
+  int8_t in[16];
+  int32_t out[16];
+  __builtin_memcpy(in, &v, sizeof(in));
+  for (int i = 0; i < 16; ++i) out[i] = in[i];
+  return simde_mm512_loadu_si512(out);
+}
 static inline simde__m512 simde_mm512_cvtph_ps(__m256i v) {
   float out[16];
   _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm256_castsi256_si128(v)));
