@@ -213,7 +213,7 @@ inline void soften_row(float* scores, int64_t limit, int64_t n, float* top, floa
     const auto w = exp2_ps<V>(V::sub(V::load(scores + j), shift));
     sum = V::add(sum, w);
     if constexpr (kMath == kMathDot) {
-      V::store_bf16(reinterpret_cast<uint16_t*>(scores) + j, w);
+      V::store_bf16_number(reinterpret_cast<uint16_t*>(scores) + j, w);
     } else {
       V::store(scores + j, kMath == kMathRounded ? V::round_bf16_number(w) : w);
     }
