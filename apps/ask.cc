@@ -24,6 +24,7 @@ struct AskArguments {
   std::string system;
   DtypeOptions dtypes;
   CacheOptions cache;
+  std::string kv_dtype = "auto";
   std::string position_rule = "paper";
   int threads = 0;
   bool json = false;
@@ -132,6 +133,7 @@ int run_ask(const AskArguments& a) {
   pipeline::Request request = make_request(a);
   pipeline::EngineOptions options;
   options.dtypes = a.dtypes.parse();
+  options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
   options.threads = a.threads;
   options.limits = a.model.limits;
   options.overlap = !a.no_overlap;
@@ -216,6 +218,7 @@ void add_ask(CLI::App& app, Command& chosen) {
       ->check(CLI::IsMember({"paper", "installed"}))
       ->capture_default_str()
       ->group("Frames");
+  add_kv_dtype(*sub, a->kv_dtype);
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

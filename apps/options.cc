@@ -90,6 +90,13 @@ double parse_time(const std::string& text, const std::string& option) {
   }
 }
 
+void add_kv_dtype(CLI::App& app, std::string& value) {
+  app.add_option("--kv-dtype", value,
+                 "what keys and values are cached in; auto: f32 or bf16 as the weights")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "int8"}))
+      ->capture_default_str();
+}
+
 void add_limits(CLI::App& app, Limits& limits) {
   for (const auto& flag : kIntegerLimits) add_limit(app, limits, flag);
   for (const auto& flag : kSecondsLimits) add_limit(app, limits, flag);

@@ -15,6 +15,9 @@ double parse_time(const std::string& text, const std::string& option);
 /// --limit-*.
 void add_limits(CLI::App& app, Limits& limits);
 
+/// --kv-dtype, to be parsed by llm::parse_kv_type.
+void add_kv_dtype(CLI::App& app, std::string& value);
+
 /// --model and --limit-*.
 struct ModelOptions {
   std::string model;  ///< empty: the default model

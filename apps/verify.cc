@@ -18,6 +18,7 @@ struct VerifyArguments {
   std::vector<std::string> media;
   ModelOptions model;
   DtypeOptions dtypes = {.decoder = "f32"};
+  std::string kv_dtype = "auto";
   int threads = 0;
 };
 
@@ -30,6 +31,7 @@ int run_verify(const VerifyArguments& a) {
   options.model = a.model.model;
   options.media.assign(a.media.begin(), a.media.end());
   options.dtypes = a.dtypes.parse();
+  options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
   options.threads = a.threads;
   options.limits = a.model.limits;
   const pipeline::VerifyReport report = pipeline::verify_golden(a.golden, options);
@@ -56,6 +58,7 @@ void add_verify(CLI::App& app, Command& chosen) {
   a->model.add_to(*sub);
   sub->add_option("--media", a->media, "media instead of those the golden names, in their order");
   a->dtypes.add_to(*sub);
+  add_kv_dtype(*sub, a->kv_dtype);
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

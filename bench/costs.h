@@ -35,8 +35,9 @@ struct Cost {
 /// Stages in the order they run; "vit" and then its parts "vit.qkv", ...
 using StageCosts = std::vector<std::pair<std::string, Cost>>;
 
-/// Bytes of one element as the model runs: weights 4 (f32), 2 (bf16) or less; KV cache likewise;
-/// embeddings as the checkpoint stores them. Activations between stages are f32.
+/// Bytes of one element as the model runs: weights 4 (f32), 2 (bf16) or less; KV cache likewise,
+/// with int8 1 and its share of a scale; embeddings as the checkpoint stores them. Activations
+/// between stages are f32.
 struct Formats {
   double weight_bytes = 4.0;
   double kv_bytes = 4.0;

@@ -4,6 +4,7 @@
 // "type" is ComputeType: 0 f32, 1 bf16, 2 int8, 3 int4. Products report GFLOP/s; what streams memory reports GB/s of the bytes it must read.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -40,6 +41,10 @@ AlignedBuffer<float> filled(std::int64_t n) {
     v = static_cast<float>(x >> 8) / 8388608.0f - 1.0f;
   }
   return out;
+}
+
+ComputeType math_of(std::int64_t bf16) {
+  return bf16 != 0 ? ComputeType::kBF16 : ComputeType::kF32;
 }
 
 // ---- ceilings ----------------------------------------------------------------------------------
@@ -132,9 +137,9 @@ BENCHMARK(Pack)->ArgName("type")->DenseRange(0, 3)->UseRealTime()->Unit(benchmar
 
 // ---- attention ---------------------------------------------------------------------------------
 
-// One ViT slice of 26 x 46 patches: 16 heads of 80, rows of a fused q/k/v matrix.
+// One ViT slice of range(0) patches: 16 heads of 80, rows of a fused q/k/v matrix. range(1): math.
 void AttentionVit(benchmark::State& state) {
-  const std::int64_t n = 1196, heads = 16, d = 80, row = 3 * heads * d;
+  const std::int64_t n = state.range(0), heads = 16, d = 80, row = 3 * heads * d;
   const AlignedBuffer<float> qkv = filled(n * row);
   AlignedBuffer<float> out(static_cast<std::size_t>(n * heads * d));
   const auto view = [&](int part) {
@@ -142,44 +147,107 @@ void AttentionVit(benchmark::State& state) {
   };
   const std::vector<std::int64_t> cu_seqlens = {0, n};
   for (auto _ : state) {
-    attention_varlen(view(0), view(1), view(2), {out.data(), {n, heads, d}}, cu_seqlens, 0.11f);
+    attention_varlen(view(0), view(1), view(2), {out.data(), {n, heads, d}}, cu_seqlens, 0.11f,
+                     math_of(state.range(1)));
   }
   flops(state, 4.0 * static_cast<double>(n * n * heads * d));
 }
-BENCHMARK(AttentionVit)->UseRealTime()->Unit(benchmark::kMillisecond);
+// 26 x 46 patches are a 644 x 364 slice; 78 x 40 and twice that show how time grows.
+BENCHMARK(AttentionVit)
+    ->ArgNames({"n", "bf16"})
+    ->ArgsProduct({{390, 780, 1196, 1560, 3120, 6240}, {0, 1}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
-// The decoder: 12 query heads, 2 kv heads of 128. range(0): queries, range(1): keys.
-void AttentionDecoder(benchmark::State& state) {
+/// `from` as elements first .. of `to`.
+void fill_elements(const AlignedBuffer<float>& from, char* to, std::int64_t first,
+                   std::int64_t element) {
+  const auto n = static_cast<std::int64_t>(from.size());
+  if (element == 4) {
+    std::copy(from.begin(), from.end(), reinterpret_cast<float*>(to) + first);
+  } else if (element == 2) {
+    convert(from.data(), reinterpret_cast<bf16_t*>(to) + first, n);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) {
+      to[first + i] = static_cast<char>(from[static_cast<std::size_t>(i)] * 127.0f);
+    }
+  }
+}
+
+// A prompt in the decoder: 12 query heads, 2 kv heads of 128. range(0): queries, range(1): keys.
+void AttentionPrefill(benchmark::State& state) {
   const std::int64_t n_q = state.range(0), n_k = state.range(1), d = 128;
-  const bool bf16 = state.range(2) != 0;
   const AlignedBuffer<float> q = filled(n_q * 12 * d), kv = filled(n_k * 2 * d);
   AlignedBuffer<bf16_t> kv16(kv.size());
   convert(kv.data(), kv16.data(), n_k * 2 * d);
   AlignedBuffer<float> out(q.size());
-  const TensorView<const float> k(kv.data(), {n_k, 2, d});
-  const TensorView<const bf16_t> k16(kv16.data(), {n_k, 2, d});
+  const TensorView<const float> k(kv.data(), {n_k, 2, d}, {d, n_k * d, 1});
+  const TensorView<const bf16_t> k16(kv16.data(), {n_k, 2, d}, {d, n_k * d, 1});
   const TensorView<const float> queries(q.data(), {n_q, 12, d});
   const TensorView<float> to(out.data(), {n_q, 12, d});
   for (auto _ : state) {
-    if (bf16) {
-      attention(queries, k16, k16, to, 0.088f, true);
+    if (state.range(2) != 0) {
+      attention(queries, k16, k16, to, 0.088f, true, ComputeType::kBF16);
     } else {
       attention(queries, k, k, to, 0.088f, true);
     }
   }
   const double seen = static_cast<double>(n_q) * static_cast<double>(2 * n_k - n_q + 1) / 2;
   flops(state, 4.0 * seen * 12 * static_cast<double>(d));
-  if (n_q == 1) bytes(state, static_cast<double>(n_k * 2 * d * 2) * (bf16 ? 2 : 4));
 }
-BENCHMARK(AttentionDecoder)
+BENCHMARK(AttentionPrefill)
     ->ArgNames({"n_q", "n_k", "bf16"})
-    ->Args({512, 512, 0})
     ->Args({512, 4096, 0})
     ->Args({512, 4096, 1})
-    ->Args({1, 512, 0})
-    ->Args({1, 4096, 0})
-    ->Args({1, 4096, 1})
-    ->Args({1, 32768, 1})
+    ->ArgsProduct({{512}, {512}, {0, 1}})
+    ->Args({1024, 1024, 1})
+    ->Args({2048, 2048, 1})
+    ->Args({4096, 4096, 1})
+    ->Args({8192, 8192, 1})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+// One decode step's attention at range(0) positions, in layers of their own keys and values as the
+// KV cache lays them out: enough layers (up to 28) that 256 MB go by before one comes again, so
+// that nothing is left of it in the last cache. range(1): bytes of an element. Time is of a layer.
+void AttentionDecode(benchmark::State& state) {
+  const std::int64_t n = state.range(0), heads = 2, d = 128;
+  const std::int64_t element = state.range(1), layer = 2 * heads * n * d;
+  const std::int64_t layers = std::clamp<std::int64_t>((256 << 20) / (layer * element), 1, 28);
+  AlignedBuffer<char> cache(static_cast<std::size_t>(layers * layer * element));
+  const AlignedBuffer<float> some = filled(layer), q = filled(12 * d);
+  const AlignedBuffer<float> scales = filled(layers * 2 * heads * n);
+  for (std::int64_t l = 0; l < layers; ++l) fill_elements(some, cache.data(), l * layer, element);
+  AlignedBuffer<float> out(q.size());
+  std::int64_t index = 0;
+  for (auto _ : state) {
+    const auto part = [&]<typename T>(std::int64_t which) {
+      return TensorView<const T>(
+          reinterpret_cast<const T*>(cache.data()) + index * layer + which * heads * n * d,
+          {n, heads, d}, {d, n * d, 1});
+    };
+    const TensorView<const float> queries(q.data(), {1, 12, d});
+    const TensorView<float> to(out.data(), {1, 12, d});
+    if (element == 4) {
+      attention(queries, part.operator()<float>(0), part.operator()<float>(1), to, 0.088f, true);
+    } else if (element == 2) {
+      attention(queries, part.operator()<bf16_t>(0), part.operator()<bf16_t>(1), to, 0.088f, true);
+    } else {
+      const auto heads_of = [&](std::int64_t which) {
+        const float* first = scales.data() + (index * 2 + which) * heads * n;
+        return Int8Heads{part.operator()<std::int8_t>(which), {first, {n, heads}, {1, n}}};
+      };
+      attention(queries, heads_of(0), heads_of(1), to, 0.088f, true);
+    }
+    index = (index + 1) % layers;
+  }
+  flops(state, 4.0 * static_cast<double>(n * 12 * d));
+  // Int8 has a scale of 4 bytes a row.
+  bytes(state, static_cast<double>(layer * element + (element == 1 ? layer / d * 4 : 0)));
+}
+BENCHMARK(AttentionDecode)
+    ->ArgNames({"n_k", "element"})
+    ->ArgsProduct({{512, 4096, 16384, 32768}, {4, 2, 1}})
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
 

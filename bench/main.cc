@@ -33,6 +33,7 @@ struct Options {
   std::string grid;
   apps::DtypeOptions dtypes;
   apps::CacheOptions cache;
+  std::string kv_dtype = "auto";
   int threads = 0;
   bool json = false, csv = false;
   std::string plot;
@@ -143,6 +144,8 @@ Report measure(const Options& options) {
   report.model = loaded.model.directory.string();
   report.dtype = pipeline::dtype_name(dtypes.decoder);
   report.vision_dtype = pipeline::dtype_name(dtypes.vision);
+  report.kv_dtype =
+      llm::kv_type_name(options.work.kv_dtype.value_or(loaded.model.decoder->kv_type()));
   loaded = Loaded();
   // Once more: neighbours may have come or gone, and a weak ceiling flatters everything.
   report.ceilings = best_of(report.ceilings, measure_ceilings(try_ms, read_bytes));
@@ -186,6 +189,7 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   options.dtypes.add_to(app);
   options.cache.add_to(app);
+  apps::add_kv_dtype(app, options.kv_dtype);
   app.add_option("--threads", options.threads, "threads of all loops (as many as cores)")
       ->check(CLI::Range(1, 4096));
   auto* json = app.add_flag("--json", options.json, "print JSON");
@@ -213,6 +217,7 @@ int run(int argc, char** argv) {
   if (!options.grid.empty()) options.work.grid = parse_grid(options.grid);
   (void)options.dtypes.parse();
   (void)options.cache.parse();
+  options.work.kv_dtype = llm::parse_kv_type(options.kv_dtype);
   if (!options.plot.empty()) apps::check_writable(options.plot);
   if (options.threads > 0) set_num_threads(options.threads);
   const Report report = measure(options);

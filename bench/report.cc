@@ -117,13 +117,13 @@ std::string to_table(const Report& report) {
   const Machine& m = report.machine;
   std::string out = fmt::format(
       "machine: {}, {} cores, {} threads, {:.1f} GB, instruction set {}, load {:.2f}\n"
-      "model: {}, {} (vision tower: {})\n"
+      "model: {}, {} (vision tower: {}), KV cache {}\n"
       "work: {}, grid {}x{}x{}, {} prompt tokens ({} vision), {} new tokens, {} runs\n"
       "ceilings:\n",
       m.cpu, m.cores, m.threads, m.memory_gb, m.isa, m.load_average, report.model, report.dtype,
-      report.vision_dtype, report.media.empty() ? "made-up patches" : report.media, report.grid[0],
-      report.grid[1], report.grid[2], report.prompt_tokens, report.vision_tokens, report.new_tokens,
-      report.repeat);
+      report.vision_dtype, report.kv_dtype, report.media.empty() ? "made-up patches" : report.media,
+      report.grid[0], report.grid[1], report.grid[2], report.prompt_tokens, report.vision_tokens,
+      report.new_tokens, report.repeat);
   out += ceiling_line("bf16", report.ceilings.bf16, "GFLOP/s");
   out += ceiling_line("int8", report.ceilings.int8, "GOP/s");
   out += ceiling_line("f32", report.ceilings.f32, "GFLOP/s");
@@ -193,6 +193,7 @@ std::string to_json(const Report& report) {
        {{"model", report.model},
         {"dtype", report.dtype},
         {"vision_dtype", report.vision_dtype},
+        {"kv_dtype", report.kv_dtype},
         {"media", report.media.empty() ? Json(nullptr) : Json(report.media)},
         {"grid_thw", report.grid},
         {"prompt_tokens", report.prompt_tokens},

@@ -49,6 +49,7 @@ struct Report {
   std::string model;
   std::string dtype;         ///< of the decoder
   std::string vision_dtype;  ///< of the vision tower
+  std::string kv_dtype;      ///< of the KV cache
   std::string media;         ///< empty: made-up patches
   GridThw grid{};
   std::int64_t prompt_tokens = 0, vision_tokens = 0, new_tokens = 0;

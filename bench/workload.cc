@@ -39,6 +39,13 @@ class Runner {
 
  private:
   bool has_media() const { return !workload_.media.empty(); }
+  llm::KvType kv_type() const { return workload_.kv_dtype.value_or(model_.decoder->kv_type()); }
+  /// Scales counted in.
+  double kv_element_bytes() const {
+    const llm::KvCache::Shape shape = model_.decoder->kv_shape();
+    const std::int64_t elements = 2 * shape.num_layers * shape.num_key_value_heads * shape.head_dim;
+    return static_cast<double>(shape.bytes_per_position(kv_type())) / static_cast<double>(elements);
+  }
   /// The grid of the medium, the costs of its frames.
   void plan();
   void make_prompt();
@@ -150,7 +157,7 @@ void Runner::add_costs() {
   const auto& tensors = model_.checkpoint->tensors();
   const Formats decoder = {
       .weight_bytes = bytes(model_.dtypes.decoder),
-      .kv_bytes = model_.decoder->kv_type() == llm::KvType::kF32 ? 4.0 : 2.0,
+      .kv_bytes = kv_element_bytes(),
       .embedding_bytes =
           tensors.empty() ? 4.0 : static_cast<double>(dtype_size(tensors.front().dtype)),
       .kept_bytes = kept(model_.dtypes.decoder, Dtype::kInt8)};
@@ -257,7 +264,7 @@ Measured Runner::run() {
   plan();
   make_prompt();
   add_costs();
-  llm::KvCache cache(model_.decoder->kv_shape(), model_.decoder->kv_type(),
+  llm::KvCache cache(model_.decoder->kv_shape(), kv_type(),
                      out_.prompt_tokens + workload_.new_tokens);
   for (int i = 0; i < workload_.repeat; ++i) repetition(cache);
   // First what has no cost, as it comes before all others; then in the order of the costs.

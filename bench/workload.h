@@ -21,6 +21,7 @@ struct Workload {
   std::optional<std::int64_t> prompt_tokens;  ///< in all, vision included
   std::int64_t new_tokens = 32;
   int repeat = 3;
+  std::optional<llm::KvType> kv_dtype;  ///< else what suits the weights
 };
 
 /// Milliseconds of one stage, one number a run.

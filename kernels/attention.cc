@@ -10,36 +10,59 @@ namespace reelm::kernels {
 namespace {
 
 template <typename T>
-AttentionArgs make_args(TensorView<const float> q, TensorView<const T> k, TensorView<const T> v,
-                        TensorView<float> out, float scale, bool causal, ComputeType math,
-                        int kv_type) {
+KvArgs kv_args(TensorView<const T> x) {
+  return {x.data(), x.stride(0), x.stride(1), nullptr, 0, 0};
+}
+KvArgs kv_args(const Int8Heads& x) {
+  REELM_CHECK(x.scales.rank() == 2 && x.scales.size(0) == x.values.size(0) &&
+              x.scales.size(1) == x.values.size(1));
+  return {x.values.data(), x.values.stride(0), x.values.stride(1),
+          x.scales.data(), x.scales.stride(0), x.scales.stride(1)};
+}
+
+// k and v are the views of the elements, as stored.
+template <typename T>
+void check_shapes(TensorView<const float> q, TensorView<const T> k, TensorView<const T> v,
+                  TensorView<float> out) {
   REELM_CHECK(q.rank() == 3 && k.rank() == 3 && v.rank() == 3 && out.rank() == 3);
   for (int d = 0; d < 3; ++d) REELM_CHECK(out.size(d) == q.size(d) && v.size(d) == k.size(d));
   REELM_CHECK(q.size(2) == k.size(2));
   REELM_CHECK(k.size(1) > 0 && q.size(1) % k.size(1) == 0);
   REELM_CHECK(q.size(2) <= 1 ||
               (q.stride(2) == 1 && k.stride(2) == 1 && v.stride(2) == 1 && out.stride(2) == 1));
+}
+
+// All but k, v and their type.
+AttentionArgs make_args(TensorView<const float> q, TensorView<float> out, std::int64_t n_k,
+                        std::int64_t kv_heads, float scale, bool causal, ComputeType math) {
   return {.q = q.data(),
           .q_row = q.stride(0),
           .q_head = q.stride(1),
-          .k = k.data(),
-          .k_row = k.stride(0),
-          .k_head = k.stride(1),
-          .v = v.data(),
-          .v_row = v.stride(0),
-          .v_head = v.stride(1),
-          .kv_type = kv_type,
+          .k = {},
+          .v = {},
+          .kv_type = kElementF32,
           .out = out.data(),
           .out_row = out.stride(0),
           .out_head = out.stride(1),
           .n_q = q.size(0),
-          .n_k = k.size(0),
+          .n_k = n_k,
           .heads = q.size(1),
-          .kv_heads = k.size(1),
+          .kv_heads = kv_heads,
           .head_dim = q.size(2),
           .scale = scale,
           .causal = causal,
           .bf16_math = math == ComputeType::kBF16};
+}
+
+template <typename T>
+AttentionArgs make_args(TensorView<const float> q, TensorView<const T> k, TensorView<const T> v,
+                        TensorView<float> out, float scale, bool causal, ComputeType math) {
+  check_shapes(q, k, v, out);
+  AttentionArgs args = make_args(q, out, k.size(0), k.size(1), scale, causal, math);
+  args.k = kv_args(k);
+  args.v = kv_args(v);
+  args.kv_type = sizeof(T) == 4 ? kElementF32 : kElementBf16;
+  return args;
 }
 
 std::int64_t tiles_of(const AttentionArgs& args) {
@@ -108,18 +131,28 @@ void run(const AttentionArgs& args) {
 
 void attention(TensorView<const float> q, TensorView<const float> k, TensorView<const float> v,
                TensorView<float> out, float scale, bool causal, ComputeType math) {
-  run(make_args(q, k, v, out, scale, causal, math, kElementF32));
+  run(make_args(q, k, v, out, scale, causal, math));
 }
 
 void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView<const bf16_t> v,
                TensorView<float> out, float scale, bool causal, ComputeType math) {
-  run(make_args(q, k, v, out, scale, causal, math, kElementBf16));
+  run(make_args(q, k, v, out, scale, causal, math));
+}
+
+void attention(TensorView<const float> q, const Int8Heads& k, const Int8Heads& v,
+               TensorView<float> out, float scale, bool causal, ComputeType math) {
+  check_shapes(q, k.values, v.values, out);
+  AttentionArgs args = make_args(q, out, k.values.size(0), k.values.size(1), scale, causal, math);
+  args.k = kv_args(k);
+  args.v = kv_args(v);
+  args.kv_type = kElementInt8;
+  run(args);
 }
 
 void attention_varlen(TensorView<const float> q, TensorView<const float> k,
                       TensorView<const float> v, TensorView<float> out,
                       std::span<const std::int64_t> cu_seqlens, float scale, ComputeType math) {
-  const AttentionArgs all = make_args(q, k, v, out, scale, false, math, kElementF32);
+  const AttentionArgs all = make_args(q, k, v, out, scale, false, math);
   const KernelTable& table = use_table();
   REELM_CHECK(!cu_seqlens.empty() && cu_seqlens.front() == 0 && cu_seqlens.back() == all.n_q &&
               all.n_q == all.n_k);
@@ -128,8 +161,8 @@ void attention_varlen(TensorView<const float> q, TensorView<const float> k,
     args.n_q = args.n_k = cu_seqlens[s + 1] - cu_seqlens[s];
     REELM_CHECK(args.n_q >= 0);
     args.q += cu_seqlens[s] * args.q_row;
-    args.k = k.data() + cu_seqlens[s] * args.k_row;
-    args.v = v.data() + cu_seqlens[s] * args.v_row;
+    args.k.data = k.data() + cu_seqlens[s] * args.k.row;
+    args.v.data = v.data() + cu_seqlens[s] * args.v.row;
     args.out += cu_seqlens[s] * args.out_row;
     return args;
   };

@@ -10,6 +10,19 @@
 
 namespace reelm::kernels {
 
+/// The `math` of a model whose weights are packed as `type`: a model in f32 wants parity with the
+/// f32 reference; in any narrower type its products round activations to bf16 or less already.
+constexpr ComputeType attention_math(ComputeType type) noexcept {
+  return type == ComputeType::kF32 ? ComputeType::kF32 : ComputeType::kBF16;
+}
+
+/// Keys or values in int8: element [j, h, i] is values[j, h, i] * scales[j, h]. Made by
+/// quantize_rows (quantize.h).
+struct Int8Heads {
+  TensorView<const std::int8_t> values;  ///< [n_k, kv_heads, head_dim], the last dense
+  TensorView<const float> scales;        ///< [n_k, kv_heads], any strides
+};
+
 /// q, out [n_q, heads, head_dim]; k, v [n_k, kv_heads, head_dim]; any strides for the first two,
 /// the last dense. heads is a multiple of kv_heads; head h reads kv head h / (heads / kv_heads).
 /// Row i of q attends to k rows 0 .. n_k - n_q + i when `causal` (the queries are the last n_q
@@ -23,6 +36,13 @@ void attention(TensorView<const float> q, TensorView<const float> k, TensorView<
                ComputeType math = ComputeType::kF32);
 /// The same over keys and values kept in bf16 (the KV cache of --dtype bf16).
 void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView<const bf16_t> v,
+               TensorView<float> out, float scale, bool causal,
+               ComputeType math = ComputeType::kF32);
+
+/// The same over keys and values kept in int8 with a scale a row (--kv-dtype int8). Tiles widen to
+/// value * scale (rounded with `math` kBF16); a few rows are computed from the int8 values, with
+/// the scales multiplied into scores and weights.
+void attention(TensorView<const float> q, const Int8Heads& k, const Int8Heads& v,
                TensorView<float> out, float scale, bool causal,
                ComputeType math = ComputeType::kF32);
 

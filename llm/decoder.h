@@ -32,7 +32,8 @@ class Decoder {
   virtual std::int64_t hidden_size() const = 0;
   virtual std::int64_t max_position_embeddings() const = 0;
   virtual KvCache::Shape kv_shape() const = 0;
-  /// The type the cache should have for the weights' compute type.
+  /// The type the cache should have for the weights' compute type, unless another is asked for:
+  /// prefill and step take a cache of any.
   virtual KvType kv_type() const = 0;
 
   /// Appends the input to the cache. `logits` [vocab_size] receives those of the last position; an

@@ -3,20 +3,29 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <optional>
+#include <string>
 
 #include "../core/aligned_buffer.h"
 #include "../core/dtype.h"
 #include "../core/tensor_view.h"
+#include "../kernels/attention.h"
 
 namespace reelm::llm {
 
 /// Element type of cached keys and values: f32 for exact parity, bf16 for half the bytes a step
-/// reads.
-enum class KvType { kF32, kBF16 };
+/// reads, int8 for a quarter and a scale a row (132 bytes of 512 at head_dim 128; see
+/// kernels/quantize.h for its rounding).
+enum class KvType { kF32, kBF16, kInt8 };
+
+/// "f32", "bf16" or "int8".
+const char* kv_type_name(KvType type) noexcept;
+/// Parses those, and "auto" as nothing (the type that suits the weights); throws
+/// Error{kInvalidArgument} naming them.
+std::optional<KvType> parse_kv_type(const std::string& name);
 
 /// [layer][key or value][kv head][capacity][head_dim]: a decode step streams each head's rows in
-/// order.
+/// order. Int8 has its scales apart, f32 [layer][key or value][kv head][capacity].
 class KvCache {
  public:
   struct Shape {
@@ -36,7 +45,9 @@ class KvCache {
   std::int64_t length() const noexcept { return length_; }
   KvType type() const noexcept { return type_; }
   const Shape& shape() const noexcept { return shape_; }
-  std::size_t size_bytes() const noexcept { return f32_.size_bytes() + bf16_.size_bytes(); }
+  std::size_t size_bytes() const noexcept {
+    return f32_.size_bytes() + bf16_.size_bytes() + int8_.size_bytes() + scales_.size_bytes();
+  }
 
   /// Copies keys and values [n, kv_heads, head_dim] of one layer to positions length() ..
   /// length()+n, rounding them to the cache's type. Throws Error{kLimit} when they do not fit:
@@ -52,9 +63,15 @@ class KvCache {
   TensorView<const float> values_f32(std::int64_t layer, std::int64_t n) const;
   TensorView<const bf16_t> keys_bf16(std::int64_t layer, std::int64_t n) const;
   TensorView<const bf16_t> values_bf16(std::int64_t layer, std::int64_t n) const;
+  kernels::Int8Heads keys_int8(std::int64_t layer, std::int64_t n) const;
+  kernels::Int8Heads values_int8(std::int64_t layer, std::int64_t n) const;
 
  private:
+  /// First row of head 0's keys (which 0) or values (1) of a layer.
+  std::int64_t first_row(std::int64_t layer, std::int64_t which) const noexcept;
+  /// head_dim elements a row.
   std::int64_t offset(std::int64_t layer, std::int64_t which) const noexcept;
+  kernels::Int8Heads int8_heads(std::int64_t layer, std::int64_t which, std::int64_t n) const;
 
   Shape shape_;
   KvType type_;
@@ -62,6 +79,8 @@ class KvCache {
   std::int64_t length_ = 0;
   AlignedBuffer<float> f32_;
   AlignedBuffer<bf16_t> bf16_;
+  AlignedBuffer<std::int8_t> int8_;
+  AlignedBuffer<float> scales_;  // of int8_'s rows
 };
 
 }  // namespace reelm::llm

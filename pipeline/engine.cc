@@ -87,6 +87,8 @@ Request Request::question(const std::vector<preprocess::MediaSource>& media, std
 struct Engine::Impl {
   Model model;
   EngineOptions options;
+
+  llm::KvType kv_type() const { return options.kv_dtype.value_or(model.decoder->kv_type()); }
 };
 
 struct Session::Impl {
@@ -103,8 +105,8 @@ struct Session::Impl {
   }
   /// Bytes of the cache that this turn will fill for the first time.
   std::int64_t new_kv_bytes(const PlannedTurn& turn) const {
-    const llm::Decoder& decoder = *engine->model.decoder;
-    return checked_positions(turn) * decoder.kv_shape().bytes_per_position(decoder.kv_type());
+    return checked_positions(turn) *
+           engine->model.decoder->kv_shape().bytes_per_position(engine->kv_type());
   }
   Answer ask(const Request& request);
 
@@ -130,7 +132,7 @@ Answer Session::Impl::ask(const Request& request) {
         plan_turn(model, options.limits, request, state, length_before, context, trace);
     check_memory(model, options, request, turn, new_kv_bytes(turn));
     if (cache == nullptr) {
-      cache = std::make_unique<llm::KvCache>(model.decoder->kv_shape(), model.decoder->kv_type(),
+      cache = std::make_unique<llm::KvCache>(model.decoder->kv_shape(), engine->kv_type(),
                                              cache_capacity(turn));
     }
     try {
@@ -188,7 +190,7 @@ RequestPlan Engine::plan(const Request& request) {
   plan.vision_tokens = turn.vision_tokens;
   plan.max_new_tokens = turn.max_new_tokens;
   plan.kv_cache_bytes = (plan.prompt_tokens + plan.max_new_tokens) *
-                        model.decoder->kv_shape().bytes_per_position(model.decoder->kv_type());
+                        model.decoder->kv_shape().bytes_per_position(impl_->kv_type());
   plan.activation_bytes = activation_bytes(model, impl_->options, request, turn);
   return plan;
 }

@@ -31,6 +31,7 @@ struct EngineOptions {
   bool overlap = true;
   PackedCache packed_cache = {};
   const CancelToken* cancel = nullptr;  ///< polled while the engine opens
+  std::optional<llm::KvType> kv_dtype;  ///< of cached keys and values; else what suits the weights
 };
 
 /// What replaces the model's generation_config.json where it is set.

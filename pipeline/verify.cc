@@ -244,7 +244,8 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   Engine engine = Engine::open(model_dir, {.dtypes = options.dtypes,
                                            .threads = options.threads,
                                            .limits = options.limits,
-                                           .packed_cache = {PackedCache::Mode::kOff, {}}});
+                                           .packed_cache = {PackedCache::Mode::kOff, {}},
+                                           .kv_dtype = options.kv_dtype});
   const ModelDtypes& dtypes = engine.model().dtypes;
   const bool golden_is_f32 = golden.text("dtype") == "f32";
   const double vision_bound = bound_for(dtypes.vision, golden_is_f32);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ struct VerifyOptions {
   ModelDtypes dtypes = {Dtype::kF32, Dtype::kAuto};
   int threads = 0;
   Limits limits;
+  std::optional<llm::KvType> kv_dtype;  ///< as in EngineOptions
 };
 
 /// One stage against the reference. Differences are NaN where they say nothing (tokens, counts).

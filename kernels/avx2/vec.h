@@ -16,7 +16,8 @@ struct Vec {
   typedef int32_t S __attribute__((vector_size(32)));
   static constexpr int kIsa = 1;
   static constexpr int kWidth = 8;
-  static constexpr bool kHasDot = false;  // a dot product of bf16 pairs
+  static constexpr bool kHasDot = false;   // a dot product of bf16 pairs
+  static constexpr bool kHasWords = true;  // products of 16-bit integers, below
   // The micro-kernel: kRowTile x kStrip registers of sums. 12 of 16 registers hold sums, 2 a row of
   // weights, 1 an activation.
   static constexpr int kRowTile = 6;
@@ -87,8 +88,47 @@ struct Vec {
   static F round_bf16(F v) {
     return _mm256_castsi256_ps(_mm256_and_si256(bf16_bits(v), _mm256_set1_epi32(-65536)));
   }
+  /// The same for numbers and the NaN that arithmetic makes, in half the instructions.
+  static F round_bf16_number(F v) { return pair_second(rounded_bits(v)); }
   static F load_f16(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+
+  /// kWidth int8 as floats.
+  static F load_i8(const int8_t* p) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+  }
+  /// 16-bit words: 2 * kWidth of them, loaded, and widened from int8.
+  static I load_words(const int16_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const I*>(p));
+  }
+  static I load_i8_words(const void* p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  /// kWidth pairs (a[i], b[i]) of int8 as words.
+  static I load_i8_pairs(const void* a, const void* b) {
+    return _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(_mm_loadl_epi64(static_cast<const __m128i*>(a)),
+                                                  _mm_loadl_epi64(static_cast<const __m128i*>(b))));
+  }
+  /// kWidth words, rounded to nearest even.
+  static void store_i16(int16_t* p, F v) {
+    const I wide = _mm256_cvtps_epi32(v);
+    _mm_storeu_si128(
+        reinterpret_cast<__m128i*>(p),
+        _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1)));
+  }
+  /// to[i] = factor * the sum of the i-th's 32-bit integers.
+  static void store_word_sums4(float* to, float factor, I a, I b, I c, I d) {
+    const I pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    const __m128i sums =
+        _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    _mm_storeu_ps(to, _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_set1_ps(factor)));
+  }
+  /// to[i] = reduce_add of the i-th.
+  static void store_sums4(float* to, F a, F b, F c, F d) {
+    const F pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
   }
 
   /// kWidth pairs of bf16, and the first and second of each pair as floats.
@@ -145,6 +185,10 @@ struct Vec {
   static I mul_s(S a, I b) { return _mm256_mullo_epi32(reinterpret_cast<I>(a), b); }
 
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  /// Into the second cache.
+  static void prefetch_far(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+  }
   /// Eight rows of eight 32-bit words become columns: to[j * to_stride + i] = rows[i][j], counted
   /// in words.
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
@@ -158,12 +202,15 @@ struct Vec {
   }
   // The rounded value in the upper half of each lane; the lower half is left over.
   static I bf16_bits(F v) {
+    const I quiet = _mm256_or_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x400000));
+    const I nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(rounded_bits(v), quiet, nan);
+  }
+  // Likewise, but a NaN whose low bits are all set may become a number.
+  static I rounded_bits(F v) {
     const I u = _mm256_castps_si256(v);
     const I odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-    const I rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    const I quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-    const I nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-    return _mm256_blendv_epi8(rounded, quiet, nan);
+    return _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
   }
 };
 

@@ -98,6 +98,29 @@ static inline simde__m512i simde_mm512_cvtps_epi32(simde__m512 v) {
   }
   return simde_mm512_loadu_si512(out);
 }
+static inline simde__m512i simde_mm512_cvtepi8_epi32(__m128i v) {
+  int8_t in[16];
+  int32_t out[16];
+  __builtin_memcpy(in, &v, sizeof(in));
+  for (int i = 0; i < 16; ++i) out[i] = in[i];
+  return simde_mm512_loadu_si512(out);
+}
+// Rounds to nearest even, flushes subnormals, keeps NaN.
+static inline __m256i simde_mm512_cvtneps_pbh(simde__m512 v) {
+  uint32_t in[16];
+  uint16_t out[16];
+  __builtin_memcpy(in, &v, sizeof(in));
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t magnitude = in[i] & 0x7fffffffu;
+    const uint32_t rounded = magnitude > 0x7f800000u   ? in[i] | 0x400000u
+                             : magnitude < 0x00800000u ? in[i] & 0x80000000u
+                                                       : in[i] + 0x7fffu + (in[i] >> 16 & 1u);
+    out[i] = static_cast<uint16_t>(rounded >> 16);
+  }
+  __m256i r;
+  __builtin_memcpy(&r, out, sizeof(r));
+  return r;
+}
 static inline simde__m512 simde_mm512_cvtph_ps(__m256i v) {
   float out[16];
   _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm256_castsi256_si128(v)));

@@ -13,6 +13,7 @@ struct Vec {
   static constexpr int kIsa = 2;
   static constexpr int kWidth = 16;
   static constexpr bool kHasDot = false;
+  static constexpr bool kHasWords = true;
   // 24 of 32 registers hold sums, 4 a row of a whole panel.
   static constexpr int kRowTile = 6;
   static constexpr int kStrip = 4;
@@ -57,7 +58,7 @@ struct Vec {
     return REELM_MM512(mask_mov_ps)(no, REELM_MM512(cmp_ps_mask)(a, b, _CMP_LT_OQ), yes);
   }
   static float reduce_add(F v) {
-    __m256 x = _mm256_add_ps(low(v), high(v));
+    const __m256 x = halves(v);
     __m128 y = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     y = _mm_add_ps(y, _mm_movehl_ps(y, y));
     return _mm_cvtss_f32(_mm_add_ss(y, _mm_movehdup_ps(y)));
@@ -78,7 +79,39 @@ struct Vec {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), REELM_MM512(cvtepi32_epi16)(upper));
   }
   static F round_bf16(F v) { return pair_second(bf16_bits(v)); }
+  static F round_bf16_number(F v) { return pair_second(rounded_bits(v)); }
   static F load_f16(const uint16_t* p) { return REELM_MM512(cvtph_ps)(load256(p)); }
+
+  static F load_i8(const int8_t* p) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return REELM_MM512(cvtepi32_ps)(REELM_MM512(cvtepi8_epi32)(bytes));
+  }
+  static I load_words(const int16_t* p) { return REELM_MM512(loadu_si512)(p); }
+  static I load_i8_words(const void* p) {
+    return REELM_MM512(cvtepi8_epi16)(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  }
+  static I load_i8_pairs(const void* a, const void* b) {
+    const __m128i x = _mm_loadu_si128(static_cast<const __m128i*>(a));
+    const __m128i y = _mm_loadu_si128(static_cast<const __m128i*>(b));
+    return REELM_MM512(cvtepi8_epi16)(
+        _mm256_set_m128i(_mm_unpackhi_epi8(x, y), _mm_unpacklo_epi8(x, y)));
+  }
+  static void store_i16(int16_t* p, F v) {
+    const __m256i words = REELM_MM512(cvtepi32_epi16)(REELM_MM512(cvtps_epi32)(v));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words);
+  }
+  static void store_word_sums4(float* to, float factor, I a, I b, I c, I d) {
+    const __m256i ab = _mm256_hadd_epi32(halves_i(a), halves_i(b));
+    const __m256i all = _mm256_hadd_epi32(ab, _mm256_hadd_epi32(halves_i(c), halves_i(d)));
+    const __m128i sums =
+        _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    _mm_storeu_ps(to, _mm_mul_ps(_mm_cvtepi32_ps(sums), _mm_set1_ps(factor)));
+  }
+  static void store_sums4(float* to, F a, F b, F c, F d) {
+    const __m256 ab = _mm256_hadd_ps(halves(a), halves(b));
+    const __m256 sums = _mm256_hadd_ps(ab, _mm256_hadd_ps(halves(c), halves(d)));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
+  }
 
   static I load_pairs(const uint32_t* p) { return REELM_MM512(loadu_si512)(p); }
   static F pair_first(I v) { return as_f(REELM_MM512(slli_epi32)(v, 16)); }
@@ -130,6 +163,9 @@ struct Vec {
   static I mul_s(S a, I b) { return REELM_MM512(mullo_epi32)(integers_of(a), b); }
 
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  static void prefetch_far(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+  }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
     transpose8_avx(rows, to, to_stride);
   }
@@ -140,6 +176,11 @@ struct Vec {
   static __m256i load256(const uint16_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
+  static __m256i halves_i(I v) {
+    const F f = as_f(v);
+    return _mm256_add_epi32(_mm256_castps_si256(low(f)), _mm256_castps_si256(high(f)));
+  }
+  static __m256 halves(F v) { return _mm256_add_ps(low(v), high(v)); }
   static __m256 low(F v) { return REELM_MM512(castps512_ps256)(v); }
   static __m256 high(F v) {
     return _mm256_castpd_ps(REELM_MM512(extractf64x4_pd)(REELM_MM512(castps_pd)(v), 1));
@@ -147,14 +188,15 @@ struct Vec {
   // Integer rounding rather than vcvtneps2bf16, which flushes subnormals: all sets store equal
   // bits.
   static I bf16_bits(F v) {
+    const I quiet = REELM_MM512(or_si512)(as_i(v), REELM_MM512(set1_epi32)(0x400000));
+    return REELM_MM512(mask_mov_epi32)(rounded_bits(v),
+                                       REELM_MM512(cmp_ps_mask)(v, v, _CMP_UNORD_Q), quiet);
+  }
+  static I rounded_bits(F v) {
     const I u = as_i(v);
     const I odd =
         REELM_MM512(and_si512)(REELM_MM512(srli_epi32)(u, 16), REELM_MM512(set1_epi32)(1));
-    const I rounded =
-        REELM_MM512(add_epi32)(u, REELM_MM512(add_epi32)(odd, REELM_MM512(set1_epi32)(0x7fff)));
-    const I quiet = REELM_MM512(or_si512)(u, REELM_MM512(set1_epi32)(0x400000));
-    return REELM_MM512(mask_mov_epi32)(rounded, REELM_MM512(cmp_ps_mask)(v, v, _CMP_UNORD_Q),
-                                       quiet);
+    return REELM_MM512(add_epi32)(u, REELM_MM512(add_epi32)(odd, REELM_MM512(set1_epi32)(0x7fff)));
   }
 };
 

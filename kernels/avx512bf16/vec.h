@@ -22,6 +22,13 @@ struct DotVec : Vec {
   static S dot8(S sum, I u, I s) {
     return sums_of(REELM_MM512(dpbusd_epi32)(integers_of(sum), u, s));
   }
+  /// As store_bf16 for what is not subnormal (a softmax weight is 0 or at least 2^-126), in 2
+  /// instructions instead of 9.
+  static void store_bf16_number(uint16_t* p, F v) {
+    const auto rounded = REELM_MM512(cvtneps_pbh)(v);
+    static_assert(sizeof(rounded) == 2 * kWidth);
+    __builtin_memcpy(p, &rounded, sizeof(rounded));
+  }
 
  private:
   static M512bh as_pairs(I v) {

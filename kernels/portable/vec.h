@@ -14,6 +14,7 @@ struct Vec {
   static constexpr int kIsa = 0;
   static constexpr int kWidth = 4;
   static constexpr bool kHasDot = false;
+  static constexpr bool kHasWords = false;
   // SSE2 has 16 registers: 12 sums, 2 weights, 1 activation.
   static constexpr int kRowTile = 6;
   static constexpr int kStrip = 2;
@@ -71,6 +72,7 @@ struct Vec {
     const I high = bf16_bits(v) >> 16;
     for (int i = 0; i < kWidth; ++i) p[i] = static_cast<uint16_t>(high[i]);
   }
+  static F round_bf16_number(F v) { return reinterpret_cast<F>(rounded_bits(v) & 0xffff0000u); }
   static F round_bf16(F v) { return reinterpret_cast<F>(bf16_bits(v) & 0xffff0000u); }
   // Exponent and mantissa moved in place, then scaled by 2^112: exact for subnormals too. Infinity
   // and NaN have an exponent of 31 and keep all ones.
@@ -82,6 +84,17 @@ struct Vec {
     const I special = reinterpret_cast<I>((h & 0x7c00u) == 0x7c00u);
     const I bits = (reinterpret_cast<I>(scaled) & ~special) | ((magnitude | 0x7f800000u) & special);
     return reinterpret_cast<F>(bits | sign);
+  }
+
+  static F load_i8(const int8_t* p) {
+    return F{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]),
+             static_cast<float>(p[3])};
+  }
+  static void store_sums4(float* to, F a, F b, F c, F d) {
+    to[0] = reduce_add(a);
+    to[1] = reduce_add(b);
+    to[2] = reduce_add(c);
+    to[3] = reduce_add(d);
   }
 
   static I load_pairs(const uint32_t* p) { return load_any<I>(p); }
@@ -131,6 +144,7 @@ struct Vec {
   static I mul_s(S a, I b) { return reinterpret_cast<I>(a) * b; }
 
   static void prefetch(const void* p) { __builtin_prefetch(p); }
+  static void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
     for (int j = 0; j < 8; ++j) {
       for (int i = 0; i < 8; ++i) {
@@ -159,10 +173,12 @@ struct Vec {
     return reinterpret_cast<F>((reinterpret_cast<I>(yes) & m) | (reinterpret_cast<I>(no) & ~m));
   }
   static I bf16_bits(F v) {
-    const I u = reinterpret_cast<I>(v);
-    const I rounded = u + (((u >> 16) & 1u) + 0x7fffu);
     const I nan = reinterpret_cast<I>(v != v);
-    return (rounded & ~nan) | ((u | 0x400000u) & nan);
+    return (rounded_bits(v) & ~nan) | ((reinterpret_cast<I>(v) | 0x400000u) & nan);
+  }
+  static I rounded_bits(F v) {
+    const I u = reinterpret_cast<I>(v);
+    return u + (((u >> 16) & 1u) + 0x7fffu);
   }
 };
 

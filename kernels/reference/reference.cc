@@ -91,6 +91,18 @@ void attend_all(TensorView<const float> q, TensorView<const T> k, TensorView<con
   }
 }
 
+std::vector<float> dequantized(const Int8Heads& x) {
+  std::vector<float> out;
+  for (std::int64_t j = 0; j < x.values.size(0); ++j) {
+    for (std::int64_t h = 0; h < x.values.size(1); ++h) {
+      const std::int8_t* row = x.values.row(j) + h * x.values.stride(1);
+      const float scale = x.scales.row(j)[h * x.scales.stride(1)];
+      for (std::int64_t i = 0; i < x.values.size(2); ++i) out.push_back(scale * row[i]);
+    }
+  }
+  return out;
+}
+
 template <typename T>
 TensorView<T> slice(TensorView<T> x, std::int64_t begin, std::int64_t end) {
   return TensorView<T>(x.row(begin), {end - begin, x.size(1), x.size(2)},
@@ -185,6 +197,24 @@ void convert(const bf16_t* from, float* to, std::int64_t n) {
 }
 void convert(const f16_t* from, float* to, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = to_float(from[i]);
+}
+
+void quantize_rows(TensorView<const float> x, TensorView<std::int8_t> y, float* scales) {
+  for (std::int64_t i = 0; i < x.size(0); ++i) {
+    float largest = 0.0f;
+    bool finite = true;
+    for (std::int64_t j = 0; j < x.size(1); ++j) {
+      finite = finite && std::isfinite(x.row(i)[j]);
+      largest = std::max(largest, std::abs(x.row(i)[j]));
+    }
+    const bool usable = finite && largest >= 1e-30f;
+    scales[i] = usable ? largest / 127.0f : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    for (std::int64_t j = 0; j < x.size(1); ++j) {
+      // In floats, as the kernels do: the bits are to be the same.
+      const float v = usable ? x.row(i)[j] * (127.0f / largest) : 0.0f;
+      y.row(i)[j] = static_cast<std::int8_t>(std::nearbyint(v));
+    }
+  }
 }
 
 namespace {
@@ -291,6 +321,16 @@ void attention(TensorView<const float> q, TensorView<const float> k, TensorView<
 void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView<const bf16_t> v,
                TensorView<float> out, float scale, bool causal) {
   attend_all(q, k, v, out, scale, causal);
+}
+
+void attention(TensorView<const float> q, const Int8Heads& k, const Int8Heads& v,
+               TensorView<float> out, float scale, bool causal) {
+  const std::vector<float> keys = dequantized(k), values = dequantized(v);
+  const auto view = [&](const std::vector<float>& x) {
+    return TensorView<const float>(x.data(),
+                                   {k.values.size(0), k.values.size(1), k.values.size(2)});
+  };
+  attend_all(q, view(keys), view(values), out, scale, causal);
 }
 
 void attention_varlen(TensorView<const float> q, TensorView<const float> k,

@@ -10,6 +10,7 @@
 #include "../convert.h"
 #include "../matmul.h"
 #include "../norm.h"
+#include "../quantize.h"
 #include "../rotary.h"
 
 namespace reelm::kernels::reference {
@@ -32,6 +33,8 @@ void convert(const float* from, bf16_t* to, std::int64_t n);
 void convert(const bf16_t* from, float* to, std::int64_t n);
 void convert(const f16_t* from, float* to, std::int64_t n);
 
+void quantize_rows(TensorView<const float> x, TensorView<std::int8_t> y, float* scales);
+
 /// Takes the parts as stored. With kBF16 both sides are rounded to bf16 first.
 void matmul(TensorView<const float> x, std::span<const StoredMatrix> parts, ComputeType type,
             TensorView<float> y, const Epilogue& epilogue = {});
@@ -47,6 +50,8 @@ void matmul_quantised(TensorView<const float> x, const PackedMatrix& w, TensorVi
 void attention(TensorView<const float> q, TensorView<const float> k, TensorView<const float> v,
                TensorView<float> out, float scale, bool causal);
 void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView<const bf16_t> v,
+               TensorView<float> out, float scale, bool causal);
+void attention(TensorView<const float> q, const Int8Heads& k, const Int8Heads& v,
                TensorView<float> out, float scale, bool causal);
 void attention_varlen(TensorView<const float> q, TensorView<const float> k,
                       TensorView<const float> v, TensorView<float> out,

@@ -4,8 +4,8 @@
 // over the keys in tiles of 64, keeping a running maximum and sum per row (Milakov & Gimelshein
 // 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and both
 // products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of the
-// second cache. Decoding: few rows stream keys and values once, in chunks that threads share and
-// that are joined in order. Scores are kept in units of log 2, so that exponentials are 2^x.
+// second cache. Scores are kept in units of log 2, so that exponentials are 2^x. Few rows
+// (decoding) go another way: attention_decode.h.
 #pragma once
 
 #include "../simd/gemm.h"
@@ -51,16 +51,30 @@ inline int64_t pad_to_width(int64_t d) {
 /// sums.
 enum TileMath : int { kMathF32, kMathRounded, kMathDot };
 
-/// One row of k or v as floats, zeros up to dp.
+/// Where row `key` of a kv head begins, in elements.
+inline int64_t row_offset(const KvArgs& kv, int64_t kv_head, int64_t key) {
+  return kv_head * kv.head + key * kv.row;
+}
+
+/// The scale of that row, with kElementInt8.
+inline float row_scale(const KvArgs& kv, int64_t kv_head, int64_t key) {
+  return kv.scales[kv_head * kv.scale_head + key * kv.scale_row];
+}
+
+/// Row `key` of a kv head as floats, zeros up to dp.
 template <class V>
-inline void load_row(const void* base, int type, int64_t offset, int64_t d, int64_t dp, bool round,
-                     float* to) {
+inline void load_row(const KvArgs& kv, int type, int64_t kv_head, int64_t key, int64_t d,
+                     int64_t dp, bool round, float* to) {
+  const int64_t offset = row_offset(kv, kv_head, key);
   if (type == kElementBf16) {
-    bf16_to_f32_row<V>(static_cast<const uint16_t*>(base) + offset, to, d);
+    bf16_to_f32_row<V>(static_cast<const uint16_t*>(kv.data) + offset, to, d);
   } else {
-    const float* from = static_cast<const float*>(base) + offset;
+    const auto scale = V::set1(type == kElementInt8 ? row_scale(kv, kv_head, key) : 1.0f);
     for_each_vector<V>(d, [&](int64_t i, int64_t n) {
-      const auto v = load_upto<V>(from + i, n);
+      const auto v =
+          type == kElementInt8
+              ? V::mul(load_i8_upto<V>(static_cast<const int8_t*>(kv.data) + offset + i, n), scale)
+              : load_upto<V>(static_cast<const float*>(kv.data) + offset + i, n);
       store_upto<V>(to + i, round ? V::round_bf16(v) : v, n);
     });
   }
@@ -73,7 +87,7 @@ template <class V, TileMath kMath>
 inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
                            int64_t dp, const TileScratch& s) {
   constexpr bool kDot = kMath == kMathDot;
-  const int64_t element = a.kv_type == kElementBf16 ? 2 : 4;
+  const int64_t element = a.kv_type == kElementF32 ? 4 : a.kv_type == kElementBf16 ? 2 : 1;
   // Rows that need no change are read where they lie.
   const bool direct = kDot ? a.kv_type == kElementBf16 && a.head_dim % 16 == 0
                            : kMath == kMathF32 && a.kv_type == kElementF32 && a.head_dim % 8 == 0;
@@ -84,19 +98,24 @@ inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0
   const int64_t words8 = (words + 7) / 8 * 8;
   for (int64_t j = 0; j < n; j += 8) {
     for (int64_t i = 0; i < 8; ++i) {
-      const int64_t offset = kv_head * a.k_head + (key0 + j + i) * a.k_row;
+      const char* from =
+          static_cast<const char*>(a.k.data) + row_offset(a.k, kv_head, key0 + j + i) * element;
       float* row = s.stage + i * words8;
       starts[i] = reinterpret_cast<const char*>(row);
       if (j + i >= n) {
         __builtin_memset(row, 0, static_cast<unsigned long>(words8) * 4);
       } else if (direct) {
-        starts[i] = static_cast<const char*>(a.k) + offset * element;
+        starts[i] = from;
       } else if constexpr (kDot) {
         __builtin_memset(row, 0, static_cast<unsigned long>(words8) * 4);
-        const char* from = static_cast<const char*>(a.k) + offset * element;
-        restore_row<V>(from, a.kv_type, a.head_dim, kElementBf16, row);
+        if (a.kv_type == kElementInt8) {
+          i8_to_bf16_row<V>(from, row_scale(a.k, kv_head, key0 + j + i), a.head_dim, row);
+        } else {
+          restore_row<V>(from, a.kv_type, a.head_dim, kElementBf16, row);
+        }
       } else {
-        load_row<V>(a.k, a.kv_type, offset, a.head_dim, words8, kMath == kMathRounded, row);
+        load_row<V>(a.k, a.kv_type, kv_head, key0 + j + i, a.head_dim, words8,
+                    kMath == kMathRounded, row);
       }
     }
     for (int64_t c = 0; c < words8; c += 8) {
@@ -111,8 +130,7 @@ template <class V, TileMath kMath>
 inline void load_values(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
                         int64_t dp, const TileScratch& s) {
   const auto load = [&](int64_t j, float* to) {
-    load_row<V>(a.v, a.kv_type, kv_head * a.v_head + (key0 + j) * a.v_row, a.head_dim, dp,
-                kMath == kMathRounded, to);
+    load_row<V>(a.v, a.kv_type, kv_head, key0 + j, a.head_dim, dp, kMath == kMathRounded, to);
   };
   if constexpr (kMath == kMathDot) {
     float* first = s.stage;
@@ -138,13 +156,11 @@ inline void load_values(const AttentionArgs& a, int64_t kv_head, int64_t key0, i
 template <class V, int M, StepKind kKind>
 inline void weigh_values(const void* weights, int64_t lda, const void* values, int64_t ldb,
                          int64_t dp, float* out, int64_t steps, bool init) {
-  constexpr int64_t kElement = kKind == kStepBf16 ? 2 : 4;
   const auto* b = static_cast<const char*>(values);
   int64_t col = 0;
   while (col < dp) {
     const auto run = [&]<int C>() {
-      micro<V, M, C, kKind, false>(weights, lda, b + col * kElement, ldb, out + col, dp, steps,
-                                   init);
+      micro<V, M, C, kKind, false>(weights, lda, b + col * 4, ldb, out + col, dp, steps, init);
       col += C * V::kWidth;
     };
     const int64_t left = (dp - col) / V::kWidth;
@@ -197,9 +213,9 @@ inline void soften_row(float* scores, int64_t limit, int64_t n, float* top, floa
     const auto w = exp2_ps<V>(V::sub(V::load(scores + j), shift));
     sum = V::add(sum, w);
     if constexpr (kMath == kMathDot) {
-      V::store_bf16(reinterpret_cast<uint16_t*>(scores) + j, w);
+      V::store_bf16_number(reinterpret_cast<uint16_t*>(scores) + j, w);
     } else {
-      V::store(scores + j, kMath == kMathRounded ? V::round_bf16(w) : w);
+      V::store(scores + j, kMath == kMathRounded ? V::round_bf16_number(w) : w);
     }
   }
   *total += V::reduce_add(sum);
@@ -226,7 +242,6 @@ inline void load_queries(const AttentionArgs& a, int64_t kv_head, int64_t begin,
 }
 
 /// Keys visible to row `row` (position * group + head in group): all, or those up to its position.
-
 template <class V>
 inline int64_t visible_keys(const AttentionArgs& a, int64_t row) {
   if (!a.causal) return a.n_k;
@@ -305,190 +320,6 @@ void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int6
     attention_tile_math<V, kMathDot>(a, kv_head, begin, end, scratch);
   } else {
     attention_tile_math<V, kMathRounded>(a, kv_head, begin, end, scratch);
-  }
-}
-
-// ---- few rows ----------------------------------------------------------------------------------
-
-/// Rows to bring near while scores are computed: a few at a time, since a burst would fill the line
-/// buffers that loads need too.
-struct Ahead {
-  const char* rows = nullptr;
-  int64_t row_bytes = 0;
-};
-
-/// scores[R][N] = q[R][d] . k[N][d]; k rows lie k_row elements apart; d is a multiple of the width.
-/// Prefetches the same part of N rows of each `ahead`.
-template <class V, int R, int N, bool kBf16>
-inline void dot_keys(const float* q, int64_t d, const void* k, int64_t k_row, float* scores,
-                     const Ahead& ahead, const Ahead& ahead_too) {
-  constexpr int64_t kElement = kBf16 ? 2 : 4;
-  typename V::F sum[R][N];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) sum[r][n] = V::zero();
-  }
-  for (int64_t i = 0; i < d; i += V::kWidth) {
-    if (i * kElement % 64 == 0) {
-      for (int n = 0; n < N; ++n) {
-        V::prefetch(ahead.rows + n * ahead.row_bytes + i * kElement);
-        if (ahead_too.rows != nullptr) {
-          V::prefetch(ahead_too.rows + n * ahead_too.row_bytes + i * kElement);
-        }
-      }
-    }
-    typename V::F key[N];
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      if constexpr (kBf16) {
-        key[n] = V::load_bf16(static_cast<const uint16_t*>(k) + n * k_row + i);
-      } else {
-        key[n] = V::load(static_cast<const float*>(k) + n * k_row + i);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const auto x = V::load(q + r * d + i);
-#pragma GCC unroll 8
-      for (int n = 0; n < N; ++n) sum[r][n] = V::fma(x, key[n], sum[r][n]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) scores[r * kAttentionKeys + n] = V::reduce_add(sum[r][n]);
-  }
-}
-
-/// All rows against N keys, three rows at a time. The first three fetch coming keys, the next ones
-/// the values of these keys.
-template <class V, int N, bool kBf16>
-inline void dot_rows(const float* q, int64_t rows, int64_t d, const void* k, int64_t k_row,
-                     float* scores, const Ahead& keys, const Ahead& values) {
-  const Ahead& first_too = rows > 3 ? Ahead{} : values;
-  for (int64_t r = 0; r < rows; r += 3) {
-    const float* qr = q + r * d;
-    float* to = scores + r * kAttentionKeys;
-    const Ahead& ahead = r == 0 ? keys : values;
-    const Ahead& too = r == 0 ? first_too : Ahead{};
-    if (rows - r >= 3) {
-      dot_keys<V, 3, N, kBf16>(qr, d, k, k_row, to, ahead, too);
-    } else if (rows - r == 2) {
-      dot_keys<V, 2, N, kBf16>(qr, d, k, k_row, to, ahead, too);
-    } else {
-      dot_keys<V, 1, N, kBf16>(qr, d, k, k_row, to, ahead, too);
-    }
-  }
-}
-
-/// Scores of at most 64 keys. Heads lie side by side in a row of the cache, so a head's keys are
-/// short pieces far apart, which hardware prefetchers do not follow: keys are fetched 16 rows
-/// ahead, values while their keys are scored.
-template <class V, bool kBf16>
-inline void score_keys(const AttentionArgs& a, int64_t kv_head, const float* q, int64_t rows,
-                       int64_t begin, int64_t n, float* scores) {
-  constexpr int64_t kElement = kBf16 ? 2 : 4;
-  const char* k = static_cast<const char*>(a.k) + (kv_head * a.k_head + begin * a.k_row) * kElement;
-  const char* v = static_cast<const char*>(a.v) + (kv_head * a.v_head + begin * a.v_row) * kElement;
-  const int64_t k_bytes = a.k_row * kElement, v_bytes = a.v_row * kElement;
-  int64_t j = 0;
-  for (; j + 4 <= n; j += 4) {
-    dot_rows<V, 4, kBf16>(q, rows, a.head_dim, k + j * k_bytes, a.k_row, scores + j,
-                          {k + (j + 16) * k_bytes, k_bytes}, {v + j * v_bytes, v_bytes});
-  }
-  for (; j < n; ++j) {
-    dot_rows<V, 1, kBf16>(q, rows, a.head_dim, k + j * k_bytes, a.k_row, scores + j,
-                          {k + j * k_bytes, k_bytes}, {v + j * v_bytes, v_bytes});
-  }
-}
-
-/// out[rows][d] += weights[rows][n] * values of keys [begin, begin + n), n at most 64.
-template <class V, StepKind kKind>
-inline void weigh_keys(const AttentionArgs& a, int64_t kv_head, const float* weights, int64_t rows,
-                       int64_t begin, int64_t n, float* out) {
-  constexpr int64_t kElement = kKind == kStepBf16 ? 2 : 4;
-  const int64_t ldb = a.v_row * kElement, d = a.head_dim;
-  const char* v = static_cast<const char*>(a.v) + (kv_head * a.v_head + begin * a.v_row) * kElement;
-  for (int64_t r = 0; r < rows;) {
-    const float* w = weights + r * kAttentionKeys;
-    float* to = out + r * d;
-    if (rows - r >= 6) {
-      weigh_values<V, 6, kKind>(w, kAttentionKeys, v, ldb, d, to, n, false);
-      r += 6;
-    } else if (rows - r >= 3) {
-      weigh_values<V, 3, kKind>(w, kAttentionKeys, v, ldb, d, to, n, false);
-      r += 3;
-    } else {
-      weigh_values<V, 1, kKind>(w, kAttentionKeys, v, ldb, d, to, n, false);
-      r += 1;
-    }
-  }
-}
-
-template <class V>
-void attention_chunk(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
-                     float* partial, float* scratch) {
-  const int64_t d = a.head_dim;
-  const int64_t rows = a.n_q * (a.heads / a.kv_heads);
-  float* q = scratch;
-  float* scores = q + kDecodeRows * padded_head_dim(d);
-  float* top = partial + rows * d;
-  float* total = top + rows;
-  load_queries<V, kMathF32>(a, kv_head, 0, rows, d, q);
-  for (int64_t i = 0; i < rows * d; i += V::kWidth) V::store(partial + i, V::zero());
-  for (int64_t r = 0; r < rows; ++r) {
-    top[r] = kMinusInf;
-    total[r] = 0.0f;
-  }
-  const bool bf16 = a.kv_type == kElementBf16;
-  for (int64_t key0 = begin; key0 < end; key0 += kAttentionKeys) {
-    const int64_t n = end - key0 < kAttentionKeys ? end - key0 : kAttentionKeys;
-    if (bf16) {
-      score_keys<V, true>(a, kv_head, q, rows, key0, n, scores);
-    } else {
-      score_keys<V, false>(a, kv_head, q, rows, key0, n, scores);
-    }
-    for (int64_t r = 0; r < rows; ++r) {
-      int64_t limit = visible_keys<V>(a, r) - key0;
-      limit = limit < 0 ? 0 : limit < n ? limit : n;
-      soften_row<V, kMathF32>(scores + r * kAttentionKeys, limit, n, top + r, total + r,
-                              partial + r * d, d);
-    }
-    if (bf16) {
-      weigh_keys<V, kStepBf16>(a, kv_head, scores, rows, key0, n, partial);
-    } else {
-      weigh_keys<V, kStepF32>(a, kv_head, scores, rows, key0, n, partial);
-    }
-  }
-}
-
-template <class V>
-void attention_join(const AttentionArgs& a, int64_t kv_head, int64_t chunks, const float* partial) {
-  const int64_t d = a.head_dim, group = a.heads / a.kv_heads, rows = a.n_q * group;
-  const int64_t step = attention_partial_floats(rows, d);
-  for (int64_t r = 0; r < rows; ++r) {
-    float* to = a.out + r / group * a.out_row + (kv_head * group + r % group) * a.out_head;
-    float top = kMinusInf;
-    for (int64_t c = 0; c < chunks; ++c) {
-      const float chunk_top = partial[c * step + rows * d + r];
-      top = chunk_top > top ? chunk_top : top;
-    }
-    for (int64_t i = 0; i < d; i += V::kWidth) V::store(to + i, V::zero());
-    if (top == kMinusInf) continue;
-    float sum = 0.0f;
-    for (int64_t c = 0; c < chunks; ++c) {
-      const float* p = partial + c * step;
-      const auto factor = exp2_ps<V>(V::set1(p[rows * d + r] - top));
-      float lanes[V::kWidth];
-      V::store(lanes, factor);
-      sum += lanes[0] * p[rows * (d + 1) + r];
-      for (int64_t i = 0; i < d; i += V::kWidth) {
-        V::store(to + i, V::fma(factor, V::load(p + r * d + i), V::load(to + i)));
-      }
-    }
-    const auto factor = V::set1(1.0f / sum);
-    for (int64_t i = 0; i < d; i += V::kWidth) V::store(to + i, V::mul(V::load(to + i), factor));
   }
 }
 

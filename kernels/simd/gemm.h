@@ -15,8 +15,7 @@ namespace reelm::kernels {
 
 /// How a micro-kernel step reads its operands. kStepF32: one k a step, floats. kStepWiden: two k a
 /// step, pairs of bf16 weights times two floats. kStepDot: two k a step, pairs on both sides.
-/// kStepBf16: one k a step, floats times a row of bf16 (values of the KV cache).
-enum StepKind : int { kStepF32, kStepWiden, kStepDot, kStepBf16 };
+enum StepKind : int { kStepF32, kStepWiden, kStepDot };
 
 /// Bytes ahead of the current weights to prefetch while streaming: several times latency times
 /// bandwidth of one core (about 110 ns * 22 GB/s = 2.4 KB), well inside the first cache. Measured
@@ -47,15 +46,11 @@ inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t l
         V::prefetch(b + kPrefetchBytes + line);
       }
     }
-    if constexpr (kKind == kStepF32 || kKind == kStepBf16) {
+    if constexpr (kKind == kStepF32) {
       typename V::F w[C];
 #pragma GCC unroll 8
       for (int j = 0; j < C; ++j) {
-        if constexpr (kKind == kStepF32) {
-          w[j] = V::load(reinterpret_cast<const float*>(b) + j * V::kWidth);
-        } else {
-          w[j] = V::load_bf16(reinterpret_cast<const uint16_t*>(b) + j * V::kWidth);
-        }
+        w[j] = V::load(reinterpret_cast<const float*>(b) + j * V::kWidth);
       }
 #pragma GCC unroll 8
       for (int r = 0; r < M; ++r) {

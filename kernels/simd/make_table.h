@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../simd/attention.h"
+#include "../simd/attention_decode.h"
 #include "../simd/gemm.h"
 #include "../simd/gemm_quant.h"
 #include "../simd/quantise.h"
@@ -26,6 +27,7 @@ inline constexpr KernelTable kTableOf = {
     .f32_to_bf16 = f32_to_bf16_row<V>,
     .bf16_to_f32 = bf16_to_f32_row<V>,
     .f16_to_f32 = f16_to_f32_row<V>,
+    .quantize_row = quantize_row<V>,
     .pack_a = pack_a_any<V>,
     .pack_b = pack_b_any<V>,
     .gemm = gemm_tasks<V>,

@@ -180,4 +180,50 @@ void f16_to_f32_row(const void* from, void* to, int64_t count) {
   });
 }
 
+/// n == V::kWidth loads a register of int8 as floats; fewer leave zeros in the rest.
+template <class V>
+inline typename V::F load_i8_upto(const int8_t* p, int64_t n) {
+  if (n == V::kWidth) return V::load_i8(p);
+  int8_t rest[V::kWidth] = {};
+  __builtin_memcpy(rest, p, static_cast<unsigned long>(n));
+  return V::load_i8(rest);
+}
+
+/// to[i] = bf16(from[i] * scale).
+template <class V>
+void i8_to_bf16_row(const void* from, float scale, int64_t count, void* to) {
+  const auto* in = static_cast<const int8_t*>(from);
+  auto* out = static_cast<uint16_t*>(to);
+  const auto factor = V::set1(scale);
+  for_each_vector<V>(count, [&](int64_t i, int64_t n) {
+    uint16_t rest[V::kWidth];
+    uint16_t* place = n == V::kWidth ? out + i : rest;
+    V::store_bf16(place, V::mul(load_i8_upto<V>(in + i, n), factor));
+    if (n < V::kWidth) __builtin_memcpy(out + i, rest, static_cast<unsigned long>(n) * 2);
+  });
+}
+
+/// See kernels/quantize.h.
+template <class V>
+void quantize_row(const float* from, int64_t count, int8_t* to, float* scale) {
+  auto top = V::zero(), finite = V::zero();
+  for_each_vector<V>(count, [&](int64_t i, int64_t n) {
+    const auto v = load_upto<V>(from + i, n);
+    top = V::max(V::abs(v), top);
+    finite = V::fma(v, V::zero(), finite);  // NaN once anything is NaN or infinite
+  });
+  const float largest = V::reduce_max(top);
+  const bool valid = V::reduce_add(finite) == 0.0f;
+  const bool usable = valid && largest >= kSmallestQuantized;
+  *scale = usable ? largest / 127.0f : valid ? 0.0f : __builtin_nanf("");
+  const auto inverse = V::set1(usable ? 127.0f / largest : 0.0f);
+  for_each_vector<V>(count, [&](int64_t i, int64_t n) {
+    const auto v = valid ? load_upto<V>(from + i, n) : V::zero();
+    int8_t rest[V::kWidth];
+    int8_t* out = n == V::kWidth ? to + i : rest;
+    V::store_i8(out, V::round(V::mul(v, inverse)));
+    if (n < V::kWidth) __builtin_memcpy(to + i, rest, static_cast<unsigned long>(n));
+  });
+}
+
 }  // namespace reelm::kernels

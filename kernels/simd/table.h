@@ -25,6 +25,9 @@ inline constexpr int64_t kQuantGroup = 128;
 /// Inputs that share a step and a base in int4 weights.
 inline constexpr int64_t kQuantSub = 32;
 
+/// A row of nothing larger is quantised to zeros: 127 / largest must stay finite.
+inline constexpr float kSmallestQuantized = 1e-30f;
+
 /// Element types the tables speak of. The last two are quantised weights in the blocks below.
 enum ElementType : int {
   kElementF32 = 0,
@@ -129,15 +132,20 @@ struct GemmArgs {
   bool gated;  // columns of a panel: 32 of gate, 32 of up (n - col0 halved in the last); y has half
 };
 
+/// Keys or values. Strides in elements.
+struct KvArgs {
+  const void* data;
+  int64_t row, head;
+  const float* scales;  // of each row of a head, with kElementInt8 only
+  int64_t scale_row, scale_head;
+};
+
 /// One sequence: rows of q against rows of k and v (see attention.h). Strides in elements.
 struct AttentionArgs {
   const float* q;
   int64_t q_row, q_head;
-  const void* k;
-  int64_t k_row, k_head;
-  const void* v;
-  int64_t v_row, v_head;
-  int kv_type;  // kElementF32 or kElementBf16
+  KvArgs k, v;
+  int kv_type;  // kElementF32, kElementBf16 or kElementInt8
   float* out;
   int64_t out_row, out_head;
   int64_t n_q, n_k, heads, kv_heads, head_dim;
@@ -164,6 +172,9 @@ struct KernelTable {
   void (*f32_to_bf16)(const void* from, void* to, int64_t n);
   void (*bf16_to_f32)(const void* from, void* to, int64_t n);
   void (*f16_to_f32)(const void* from, void* to, int64_t n);
+
+  // One row of n elements of any alignment: to[i] = round(from[i] / *scale). See quantize.h.
+  void (*quantize_row)(const float* from, int64_t n, int8_t* to, float* scale);
 
   // Rows [begin, end) of x [m, k] into the blocked layout of GemmArgs::a; zeros up to k_pad.
   void (*pack_a)(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t k_pad, int kind,
@@ -203,7 +214,10 @@ inline constexpr int64_t attention_partial_floats(int64_t rows, int64_t head_dim
   return (rows * (head_dim + 2) + 15) / 16 * 16;
 }
 inline constexpr int64_t attention_chunk_scratch_floats(int64_t head_dim) {
-  return kDecodeRows * (padded_head_dim(head_dim) + kAttentionKeys);
+  // q and scores of the rows; scales of the keys and of the values of a tile; steps of q and of
+  // weights in 16 bits, and those themselves.
+  return kDecodeRows * (padded_head_dim(head_dim) + kAttentionKeys + 2) + 2 * kAttentionKeys +
+         kDecodeRows * (padded_head_dim(head_dim) + kAttentionKeys) / 2;
 }
 
 /// Each in its folder; only those the machine supports may be used.

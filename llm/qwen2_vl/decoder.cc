@@ -249,12 +249,17 @@ void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row, const Kv
   const TensorView<const float> q(qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), d, 1});
   const TensorView<float> out(attention_.row(first_row), {rows, heads, d});
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  if (cache.type() == KvType::kF32) {
-    kernels::attention(q, cache.keys_f32(index, n_k), cache.values_f32(index, n_k), out, scale,
-                       /*causal=*/true);
-  } else {
-    kernels::attention(q, cache.keys_bf16(index, n_k), cache.values_bf16(index, n_k), out, scale,
-                       /*causal=*/true);
+  const kernels::ComputeType math = kernels::attention_math(type_);
+  const auto run = [&](const auto& keys, const auto& values) {
+    kernels::attention(q, keys, values, out, scale, /*causal=*/true, math);
+  };
+  switch (cache.type()) {
+    case KvType::kF32:
+      return run(cache.keys_f32(index, n_k), cache.values_f32(index, n_k));
+    case KvType::kBF16:
+      return run(cache.keys_bf16(index, n_k), cache.values_bf16(index, n_k));
+    case KvType::kInt8:
+      return run(cache.keys_int8(index, n_k), cache.values_int8(index, n_k));
   }
 }
 

@@ -166,6 +166,7 @@ class AskBadInput(CliTest):
                             ("--max-new-tokens", "0"), ("--temperature", "-1"),
                             ("--temperature", "nan"), ("--top-p", "2"), ("--top-k", "-1"),
                             ("--repetition-penalty", "0"), ("--dtype", "f64"),
+                            ("--kv-dtype", "int4"),
                             ("--reference", "llama"), ("--threads", "-1"),
                             ("--limit-frame-pixels", "0")):
             self.fails(2, "ask", flag, value, CLIP, "?")

@@ -116,6 +116,7 @@ class Bench(unittest.TestCase):
             self.fails(2, *TINY, flag, "0")
             self.fails(2, *TINY, flag, "x")
         self.fails(2, *TINY, "--dtype", "f64", says="f64")
+        self.fails(2, *TINY, "--kv-dtype", "int4", says="int4")
         self.fails(2, *QUICK, "--json", "--csv")
         self.fails(2, "--nothing")
 

@@ -1,5 +1,7 @@
 #include "kernels/attention.h"
 
+#include <limits>
+
 #include "kernels/reference/reference.h"
 #include "tests/kernels/kernel_sets.h"
 #include "tests/support/compare.h"
@@ -47,6 +49,96 @@ void expect_matches(std::int64_t n_q, std::int64_t n_k, std::int64_t kv_heads, s
   EXPECT_TRUE(all_close(out.values, expected.values, tolerance))
       << "n_q " << n_q << " n_k " << n_k << " kv_heads " << kv_heads << " group " << group << " d "
       << d << " causal " << causal << " bytes " << sizeof(T);
+}
+
+// Int8 keys or values, values and scales with room between heads and rows.
+struct Int8Store {
+  Int8Store(std::int64_t n_, std::int64_t heads_, std::int64_t d_, unsigned seed, float range)
+      : n(n_), heads(heads_), d(d_), row(heads_ * (d_ + 4) + 6) {
+    for (const float v : random_floats(n * row + 1, seed, 127.0f)) {
+      values.push_back(static_cast<std::int8_t>(v));
+    }
+    for (const float v : random_floats(n * heads * 3, seed + 100)) {
+      scales.push_back((v + 1.1f) * range / 127.0f);
+    }
+  }
+  Int8Heads read() const {
+    return {{values.data() + 1, {n, heads, d}, {row, d + 4, 1}},
+            {scales.data(), {n, heads}, {heads * 3, 2}}};
+  }
+  /// As the KV cache has them: heads apart, rows dense.
+  Int8Heads head_major() const {
+    return {{values.data(), {n, heads, d}, {d, n * d, 1}}, {scales.data(), {n, heads}, {1, n}}};
+  }
+  std::int64_t n, heads, d, row;
+  std::vector<std::int8_t> values;
+  std::vector<float> scales;
+};
+
+void expect_int8_matches(std::int64_t n_q, std::int64_t n_k, std::int64_t kv_heads,
+                         std::int64_t group, std::int64_t d, bool causal) {
+  Heads<float> q(n_q, kv_heads * group, d, 1), out(n_q, kv_heads * group, d, 4);
+  const Int8Store k(n_k, kv_heads, d, 2, 1.0f), v(n_k, kv_heads, d, 3, 1.0f);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  for (const bool dense : {false, true}) {
+    const Int8Heads keys = dense ? k.head_major() : k.read();
+    const Int8Heads values = dense ? v.head_major() : v.read();
+    Heads<float> expected = out;
+    attention(q.read(), keys, values, out.view(), scale, causal);
+    reference::attention(q.read(), keys, values, expected.view(), scale, causal);
+    SCOPED_TRACE(::testing::Message() << "n_q " << n_q << " n_k " << n_k << " group " << group
+                                      << " d " << d << " causal " << causal << " dense " << dense);
+    // Few rows: queries and weights of 15 bits.
+    EXPECT_TRUE(all_close(out.values, expected.values, {.atol = 1e-4, .rtol = 1e-4}));
+    attention(q.read(), keys, values, out.view(), scale, causal, ComputeType::kBF16);
+    EXPECT_TRUE(all_close(out.values, expected.values, {.atol = 2e-2, .rtol = 1e-2}));
+  }
+}
+
+TEST_P(Attention, Int8) {
+  for (const std::int64_t d : {1, 8, 33, 64, 72, 80, 128}) {
+    for (const auto& [kv_heads, group] : {std::pair<std::int64_t, std::int64_t>{2, 6}, {1, 3}}) {
+      for (const auto& [n_q, n_k] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+               {1, 1}, {1, 7}, {2, 130}, {1, 1100}, {5, 5}, {33, 33}, {40, 100}, {3, 0}}) {
+        expect_int8_matches(n_q, n_k, kv_heads, group, d, true);
+      }
+      expect_int8_matches(20, 70, kv_heads, group, d, false);
+    }
+  }
+}
+
+TEST_P(Attention, Int8RowsOfZerosAndOfWhatIsNoNumber) {
+  constexpr std::int64_t kKeys = 70, kDim = 64;
+  const std::vector<float> q = random_floats(6 * kDim, 1);
+  std::vector<std::int8_t> bytes(kKeys * kDim, 3);
+  std::vector<float> scales(kKeys, 0.01f), out(q.size());
+  const Int8Heads kv = {{bytes.data(), {kKeys, 1, kDim}}, {scales.data(), {kKeys, 1}}};
+  const auto run = [&](const std::vector<float>& queries) {
+    attention({queries.data(), {1, 6, kDim}}, kv, kv, {out.data(), {1, 6, kDim}}, 0.1f, true);
+  };
+  run(q);
+  for (const float v : out) ASSERT_NEAR(v, 0.03f, 1e-5f);  // all values are the same
+  run(std::vector<float>(q.size(), 0.0f));
+  for (const float v : out) ASSERT_NEAR(v, 0.03f, 1e-5f);
+  scales.assign(kKeys, 0.0f);
+  run(q);
+  for (const float v : out) ASSERT_EQ(v, 0.0f);
+  scales[40] = std::numeric_limits<float>::quiet_NaN();
+  run(q);
+  for (const float v : out) ASSERT_TRUE(std::isnan(v));
+}
+
+TEST_P(Attention, RowsOfTheKvCacheLayout) {
+  // Dense rows of a head: what decoding fetches ahead.
+  for (const std::int64_t n_k : {1, 63, 64, 65, 700}) {
+    const std::vector<float> q = random_floats(7 * 2 * 64, 1), k = random_floats(2 * n_k * 64, 2);
+    std::vector<float> out(q.size()), expected(q.size());
+    const TensorView<const float> keys(k.data(), {n_k, 2, 64}, {64, n_k * 64, 1});
+    attention({q.data(), {1, 14, 64}}, keys, keys, {out.data(), {1, 14, 64}}, 0.125f, true);
+    reference::attention({q.data(), {1, 14, 64}}, keys, keys, {expected.data(), {1, 14, 64}},
+                         0.125f, true);
+    EXPECT_TRUE(all_close(out, expected, kTolerance)) << n_k;
+  }
 }
 
 TEST_P(Attention, EveryShape) {

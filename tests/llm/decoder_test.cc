@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <numeric>
 #include <vector>
 
@@ -83,6 +84,24 @@ TEST_P(DecoderTest, StepsGiveWhatPrefillGives) {
     decoder_->step(ids[i], static_cast<std::int64_t>(i), stepped, {logits.data(), {vocabulary_}});
   }
   EXPECT_TRUE(testing::all_close(logits, expected, tolerance()));
+}
+
+TEST_P(DecoderTest, ACacheOfAnyTypeIsTaken) {
+  const std::vector<TokenId> ids = text_ids(90);
+  KvCache exact(decoder_->kv_shape(), KvType::kF32, 96);
+  (void)prefill(std::span(ids).first(80), exact);
+  const std::vector<float> expected = prefill(std::span(ids).last(10), exact);
+  for (const KvType type : {KvType::kBF16, KvType::kInt8}) {
+    KvCache kv(decoder_->kv_shape(), type, 96);
+    (void)prefill(std::span(ids).first(80), kv);
+    const std::vector<float> logits = prefill(std::span(ids).last(10), kv);
+    double error = 0.0, norm = 0.0;
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      error += std::pow(logits[i] - expected[i], 2);
+      norm += std::pow(expected[i], 2);
+    }
+    EXPECT_LE(std::sqrt(error / norm), 2e-2) << kv_type_name(type);
+  }
 }
 
 TEST_P(DecoderTest, WithoutALogitsViewTheCacheIsFilledAllTheSame) {

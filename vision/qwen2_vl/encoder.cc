@@ -25,8 +25,8 @@ constexpr std::int64_t kMlpRows = 1024;
 
 class Encoder final : public VisionEncoder {
  public:
-  Encoder(const VisionConfig& config, VisionWeights weights)
-      : config_(config), weights_(std::move(weights)) {}
+  Encoder(const VisionConfig& config, VisionWeights weights, kernels::ComputeType type)
+      : config_(config), weights_(std::move(weights)), type_(type) {}
 
   std::int64_t patch_dim() const override { return config_.patch_dim(); }
   std::int64_t hidden_size() const override { return config_.hidden_size; }
@@ -51,6 +51,7 @@ class Encoder final : public VisionEncoder {
 
   const VisionConfig config_;
   const VisionWeights weights_;
+  const kernels::ComputeType type_;
   RotaryTable rotary_;  // of the last h x w
 
   // Activations of n = t*h*w patches; grown once, then reused.
@@ -140,7 +141,8 @@ void Encoder::attention_block(const BlockWeights& block, std::span<const std::in
     TraceSpan span("vit.attention");
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
     const TensorView<float> mixed(normed_.data(), {n, heads, head_dim});
-    kernels::attention_varlen(part(0, 0, n), part(1, 0, n), part(2, 0, n), mixed, seqlens, scale);
+    kernels::attention_varlen(part(0, 0, n), part(1, 0, n), part(2, 0, n), mixed, seqlens, scale,
+                              kernels::attention_math(type_));
   }
   {
     TraceSpan span("vit.proj");
@@ -186,7 +188,7 @@ void Encoder::merge(TensorView<float> out) {
 std::unique_ptr<VisionEncoder> make_encoder(const VisionConfig& config,
                                             const layers::WeightReader& reader,
                                             kernels::ComputeType type) {
-  return std::make_unique<Encoder>(config, load_vision_weights(reader, config, type));
+  return std::make_unique<Encoder>(config, load_vision_weights(reader, config, type), type);
 }
 
 }  // namespace reelm::vision::qwen2_vl
