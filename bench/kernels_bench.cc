@@ -1,7 +1,8 @@
 // Speed of the kernels at the shapes of Qwen2-VL-2B, beside what the machine can do at best:
 //   reelm-kernels-bench --benchmark_filter=Ceiling     the ceilings
 //   REELM_ISA=avx2 OMP_NUM_THREADS=1 reelm-kernels-bench ...
-// "type" is ComputeType: 0 f32, 1 bf16, 2 int8, 3 int4. Products report GFLOP/s; what streams memory reports GB/s of the bytes it must read.
+// "type" is ComputeType: 0 f32, 1 bf16, 2 int8, 3 int4. Products report GFLOP/s; what streams
+// memory reports GB/s of the bytes it must read.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
