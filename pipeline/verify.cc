@@ -225,6 +225,12 @@ double bound_for(Dtype dtype, bool golden_is_f32) {
   }
 }
 
+/// The same for a KV cache of another type than the weights'.
+double cache_bound(std::optional<llm::KvType> type) {
+  if (type == llm::KvType::kInt8) return 5e-2;
+  return type == llm::KvType::kBF16 ? 2e-2 : 0.0;
+}
+
 }  // namespace
 
 bool VerifyReport::pass() const noexcept {
@@ -249,7 +255,8 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   const ModelDtypes& dtypes = engine.model().dtypes;
   const bool golden_is_f32 = golden.text("dtype") == "f32";
   const double vision_bound = bound_for(dtypes.vision, golden_is_f32);
-  const double l2_bound = std::max(bound_for(dtypes.decoder, golden_is_f32), vision_bound);
+  const double l2_bound = std::max(
+      {bound_for(dtypes.decoder, golden_is_f32), vision_bound, cache_bound(options.kv_dtype)});
 
   Recorder seen(golden.has("pixel_values") ? golden.integer("pixel_values_row_stride") : 1);
   Request request = golden.request(options.media);
