@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GGUF files of Qwen2-VL's sizes with seeded random weights, for run_llama_cpp.py and end_to_end.py.
 
-UNTESTED: the text models and quantised files have not been written to their end, and llama.cpp has read none.
+llama.cpp (ggml 0.25.3) has read bf16, q8_0, q4_0 and mmproj; q4_k_m was not made.
 
 Run by hand, never by the tests. SOURCE is a directory of Qwen2-VL without its weights (config.json, vocab.json,
 merges.txt, tokenizer_config.json, preprocessor_config.json, chat_template.json); OUT takes text-TYPE.gguf and

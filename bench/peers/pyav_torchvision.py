@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """PyAV + torchvision against reelm's decode, convert, resize and patchify: the same frames of the same clip.
 
-UNTESTED: nobody has run this script to its end yet.
-
 Run by hand, never by the tests. Needs av, torch and torchvision (tools/requirements-golden.txt):
 
   ffmpeg -f lavfi -i mandelbrot=size=2048x1024:rate=24 -t 5 -c:v libx264 -pix_fmt yuv420p clip.mp4

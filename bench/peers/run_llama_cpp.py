@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """llama.cpp against reelm: prefill and decoding (llama-bench), and the vision tower (llama-mtmd-cli).
 
-UNTESTED: nobody has run this script to its end yet.
-
 Run by hand, never by the tests. Building llama.cpp from PyPI's source package (9 minutes on 2 idle cores):
 
   pip download --no-deps --no-binary llama-cpp-python llama-cpp-python && tar xf llama_cpp_python-*.tar.gz

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """OpenVINO against reelm: the vision tower of Qwen2-VL-2B (random weights) over one slice of patches.
 
-UNTESTED: nobody has run this script to its end yet.
+UNTESTED with the 2B sizes: run to its end with synthetic:tiny only.
 
 Run by hand, never by the tests. Needs openvino, torch and transformers (PyPI) and 10 GB of memory:
 

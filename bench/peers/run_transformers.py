@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """transformers against reelm: vision tower over one slice, prefill, decoding; Qwen2-VL-2B sizes, random weights.
 
-UNTESTED: nobody has run this script to its end yet.
-
 Run by hand, never by the tests. Needs torch and transformers (tools/requirements-golden.txt) and 16 GB of memory:
 
   python run_transformers.py --reelm-bench build/release/bench/reelm-bench
