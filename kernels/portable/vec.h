@@ -11,6 +11,7 @@ struct Vec {
   typedef uint32_t I __attribute__((vector_size(16)));
   typedef int32_t S __attribute__((vector_size(16)));
   typedef int16_t H __attribute__((vector_size(16)));
+  typedef uint16_t U __attribute__((vector_size(16)));  // wraps without being undefined
   static constexpr int kIsa = 0;
   static constexpr int kWidth = 4;
   static constexpr bool kHasDot = false;
@@ -126,10 +127,10 @@ struct Vec {
   static I both_halves(I v) { return v | (v << 16); }
   static I all_bytes(I v) { return v * 0x01010101u; }
   static I add16(I a, I b) {
-    return reinterpret_cast<I>(reinterpret_cast<H>(a) + reinterpret_cast<H>(b));
+    return reinterpret_cast<I>(reinterpret_cast<U>(a) + reinterpret_cast<U>(b));
   }
   static I mul16(I a, I b) {
-    return reinterpret_cast<I>(reinterpret_cast<H>(a) * reinterpret_cast<H>(b));
+    return reinterpret_cast<I>(reinterpret_cast<U>(a) * reinterpret_cast<U>(b));
   }
   // Low and high halves, with their signs, as 32-bit numbers. The products stay far from 2^31.
   static I madd16(I a, I b) {
