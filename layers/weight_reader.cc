@@ -63,14 +63,23 @@ bool WeightReader::find_packed(const std::string& name, std::int64_t out_feature
   return true;
 }
 
+kernels::StoredMatrix WeightReader::stored(const std::string& name,
+                                           std::initializer_list<std::int64_t> shape) const {
+  const StoredTensor& tensor = checkpoint_->get(name, shape);
+  std::int64_t cols = 1;
+  for (const std::int64_t size : std::span(shape.begin(), shape.size()).subspan(1)) cols *= size;
+  return {tensor.bytes.data(), tensor.dtype, *shape.begin(), cols};
+}
+
+kernels::StoredMatrix WeightReader::stored(const LinearPart& part) const {
+  return stored(part.prefix + ".weight", {part.out_features, part.in_features});
+}
+
 kernels::StoredMatrix WeightReader::matrix(const std::string& name,
                                            std::initializer_list<std::int64_t> shape) const {
-  const std::vector<std::int64_t> expected(shape);
-  const StoredTensor& tensor = checkpoint_->get(name, expected);
+  const kernels::StoredMatrix out = stored(name, shape);
   if (log_ != nullptr) log_->stored.push_back(name);
-  std::int64_t cols = 1;
-  for (std::size_t d = 1; d < expected.size(); ++d) cols *= expected[d];
-  return {tensor.bytes.data(), tensor.dtype, expected[0], cols};
+  return out;
 }
 
 AlignedBuffer<float> WeightReader::vector(const std::string& name, std::int64_t size) const {
@@ -89,8 +98,7 @@ kernels::PackedMatrix WeightReader::weight(const std::string& name,
   const std::string packed = without_suffix(name) + "." + kernels::compute_type_name(type);
   kernels::PackedMatrix out;
   if (find_packed(packed, sizes[0], cols, type, out)) return out;
-  const StoredTensor& tensor = checkpoint_->get(name, sizes);
-  out = kernels::PackedMatrix({tensor.bytes.data(), tensor.dtype, sizes[0], cols}, type);
+  out = kernels::PackedMatrix(stored(name, shape), type);
   note(packed, out, /*from_file=*/false);
   return out;
 }
@@ -110,13 +118,9 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
   }
   const std::string packed = packed_name(parts, "+", type);
   if (find_packed(packed, out_features, parts[0].in_features, type, linear.weight)) return linear;
-  std::vector<kernels::StoredMatrix> stored;
-  for (const LinearPart& part : parts) {
-    const StoredTensor& tensor =
-        checkpoint_->get(part.prefix + ".weight", {part.out_features, part.in_features});
-    stored.push_back({tensor.bytes.data(), tensor.dtype, part.out_features, part.in_features});
-  }
-  linear.weight = kernels::PackedMatrix(stored, type);
+  std::vector<kernels::StoredMatrix> matrices;
+  for (const LinearPart& part : parts) matrices.push_back(stored(part));
+  linear.weight = kernels::PackedMatrix(matrices, type);
   note(packed, linear.weight, /*from_file=*/false);
   return linear;
 }
@@ -130,12 +134,6 @@ Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up,
                   linear.weight)) {
     return linear;
   }
-  const auto stored = [&](const LinearPart& part) {
-    const StoredTensor& tensor =
-        checkpoint_->get(part.prefix + ".weight", {part.out_features, part.in_features});
-    return kernels::StoredMatrix{tensor.bytes.data(), tensor.dtype, part.out_features,
-                                 part.in_features};
-  };
   const kernels::StoredMatrix first = stored(gate);  // before `up`: its fault is told first
   linear.weight = kernels::PackedMatrix(kernels::gated_parts(first, stored(up)), type);
   note(packed, linear.weight, /*from_file=*/false);

@@ -74,6 +74,10 @@ class WeightReader {
   AlignedBuffer<float> vector(const std::string& name, std::int64_t size) const;
 
  private:
+  /// As matrix(), but not noted as read as stored: it is to be packed.
+  kernels::StoredMatrix stored(const std::string& name,
+                               std::initializer_list<std::int64_t> shape) const;
+  kernels::StoredMatrix stored(const LinearPart& part) const;
   /// The weight packed before under `name`, if there is one.
   bool find_packed(const std::string& name, std::int64_t out_features, std::int64_t in_features,
                    kernels::ComputeType type, kernels::PackedMatrix& out) const;
