@@ -24,6 +24,7 @@ struct AskArguments {
   std::string system;
   DtypeOptions dtypes;
   CacheOptions cache;
+  SandboxOption sandbox;
   std::string kv_dtype = "auto";
   std::string position_rule = "paper";
   int threads = 0;
@@ -147,6 +148,8 @@ int run_ask(const AskArguments& a) {
                   ec ? ec.message() : "No such file or directory");
     }
   }
+  const auto sandbox = a.sandbox.start();
+  options.sandbox = sandbox.get();
   pipeline::Engine engine = pipeline::Engine::open(a.model.directory(), options);
   if (!a.quiet) {
     for (const std::string& warning : engine.model().warnings) warn(warning);
@@ -213,6 +216,7 @@ void add_ask(CLI::App& app, Command& chosen) {
       ->group("Answer");
   a->dtypes.add_to(*sub);
   a->cache.add_to(*sub);
+  a->sandbox.add_to(*sub);
   sub->add_option("--positions", a->position_rule,
                   "where text goes on after a long video: as the paper, or as transformers 5")
       ->check(CLI::IsMember({"paper", "installed"}))

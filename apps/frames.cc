@@ -17,6 +17,7 @@ struct FramesArguments {
   std::string output;
   ModelOptions model;
   SamplingArguments sampling;
+  SandboxOption sandbox;
   std::int64_t columns = 0;
   std::int64_t tile_width = 0;
   bool quiet = false;
@@ -27,7 +28,9 @@ int run_frames(const FramesArguments& a) {
   check_writable(a.output);
   const auto config = preprocess::load_preprocessor_config(a.model.directory(), a.model.limits);
   const CancelToken* cancel = &interrupt_token();
-  preprocess::Media media(preprocess::MediaSource::from_argument(a.media), a.model.limits, cancel);
+  const auto sandbox = a.sandbox.start();
+  preprocess::Media media(preprocess::MediaSource::from_argument(a.media), a.model.limits, cancel,
+                          sandbox.get());
   const preprocess::MediaPlan plan =
       preprocess::plan_media(media, config, sampling, a.model.limits, cancel);
   const auto per_slice = config.temporal_patch_size;
@@ -66,6 +69,7 @@ void add_frames(CLI::App& app, Command& chosen) {
   sub->add_option("-o,--output", a->output, "the PNG to write")->required();
   a->model.add_to(*sub);
   a->sampling.add_to(*sub);
+  a->sandbox.add_to(*sub);
   sub->add_option("--columns", a->columns, "tiles in a row (0: a sheet about as wide as high)")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();

@@ -19,6 +19,7 @@ using OrderedJson = nlohmann::ordered_json;
 struct InfoArguments {
   std::string what;
   ModelOptions model;
+  SandboxOption sandbox;
   bool json = false;
   bool tensors = false;
   bool pts = false;
@@ -172,8 +173,9 @@ int run_info(const InfoArguments& a) {
     a.json ? print_model_json(info) : print_model(info, a);
     return 0;
   }
+  const auto sandbox = a.sandbox.start();
   preprocess::Media media(preprocess::MediaSource::from_argument(what), a.model.limits,
-                          &interrupt_token());
+                          &interrupt_token(), sandbox.get());
   a.json ? print_media_json(media) : print_media(media, a);
   return 0;
 }
@@ -186,6 +188,7 @@ void add_info(CLI::App& app, Command& chosen) {
   sub->add_option("MODEL_OR_MEDIA", a->what,
                   "a model directory, or a video or image (- is standard input); else the model");
   a->model.add_to(*sub);
+  a->sandbox.add_to(*sub);
   sub->add_flag("--json", a->json, "print one JSON object");
   sub->add_flag("--tensors", a->tensors, "list every tensor of a model");
   sub->add_flag("--pts", a->pts, "list the time of every frame of a video");

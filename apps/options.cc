@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "apps/output.h"
 #include "core/throw.h"
 
 namespace reelm::apps {
@@ -125,6 +126,24 @@ void DtypeOptions::add_to(CLI::App& app) {
 
 pipeline::ModelDtypes DtypeOptions::parse() const {
   return {pipeline::parse_dtype(decoder), pipeline::parse_dtype(vision)};
+}
+
+void SandboxOption::add_to(CLI::App& app) {
+  app.add_option("--sandbox", mode,
+                 "decode media in a process that can open and start nothing: on, off, auto (where "
+                 "the system can)")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+}
+
+std::unique_ptr<preprocess::Sandbox> SandboxOption::start() const {
+  if (mode == "off") return nullptr;
+  if (mode == "auto" && !preprocess::Sandbox::available()) {
+    warn(
+        "no sandbox on this system: media are decoded in this process (--sandbox off: no warning)");
+    return nullptr;
+  }
+  return preprocess::Sandbox::start();
 }
 
 void CacheOptions::add_to(CLI::App& app) {

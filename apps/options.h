@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <memory>
 #include <string>
 
 #include "core/limits.h"
@@ -44,6 +45,17 @@ struct CacheOptions {
   void add_to(CLI::App& app);
   /// Throws Error{kInvalidArgument}.
   pipeline::PackedCache parse() const { return pipeline::PackedCache::parse(cache); }
+};
+
+/// --sandbox.
+struct SandboxOption {
+  std::string mode = "auto";
+
+  void add_to(CLI::App& app);
+  /// To be called before anything starts a thread. Null: decode in this process, because that was
+  /// asked for or, with a warning, because this system has no sandbox. Throws Error{kUnsupported}
+  /// when one was asked for and there is none.
+  std::unique_ptr<preprocess::Sandbox> start() const;
 };
 
 /// --fps, --frames, ..., --reference, --sample: what the model sees of a video or image.

@@ -128,8 +128,7 @@ Answer Session::Impl::ask(const Request& request) {
     TraceSpan total("total");
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
-    PlannedTurn turn =
-        plan_turn(model, options.limits, request, state, length_before, context, trace);
+    PlannedTurn turn = plan_turn(model, options, request, state, length_before, context, trace);
     check_memory(model, options, request, turn, new_kv_bytes(turn));
     if (cache == nullptr) {
       cache = std::make_unique<llm::KvCache>(model.decoder->kv_shape(), engine->kv_type(),
@@ -182,7 +181,7 @@ Answer Engine::ask(const Request& request) {
 RequestPlan Engine::plan(const Request& request) {
   const Model& model = impl_->model;
   Trace trace;
-  const PlannedTurn turn = plan_turn(model, impl_->options.limits, request, {}, 0,
+  const PlannedTurn turn = plan_turn(model, impl_->options, request, {}, 0,
                                      model.decoder->max_position_embeddings(), trace);
   RequestPlan plan;
   for (const PlannedMedium& medium : turn.media) plan.media.push_back(medium.plan);

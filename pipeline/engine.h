@@ -16,6 +16,7 @@
 #include "../core/patch_batch.h"
 #include "../core/tensor_view.h"
 #include "../preprocess/plan.h"
+#include "../preprocess/sandbox.h"
 #include "message.h"
 #include "model.h"
 
@@ -31,6 +32,9 @@ struct EngineOptions {
   bool overlap = true;
   PackedCache packed_cache = {};
   const CancelToken* cancel = nullptr;  ///< polled while the engine opens
+  /// Media are decoded by confined processes of this, which outlives the engine; null: in this
+  /// process.
+  const preprocess::Sandbox* sandbox = nullptr;
   std::optional<llm::KvType> kv_dtype;  ///< of cached keys and values; else what suits the weights
 };
 

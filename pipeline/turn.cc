@@ -15,8 +15,9 @@ namespace {
 // enough to end when a model rambles.
 constexpr std::int64_t kDefaultMaxNewTokens = 512;
 
-std::vector<PlannedMedium> open_media(const Model& model, const Limits& limits,
+std::vector<PlannedMedium> open_media(const Model& model, const EngineOptions& options,
                                       const Request& request, Trace& trace) {
+  const Limits& limits = options.limits;
   std::vector<PlannedMedium> out;
   for (const Message& message : request.messages) {
     for (const Content& content : message.content) {
@@ -31,7 +32,7 @@ std::vector<PlannedMedium> open_media(const Model& model, const Limits& limits,
         throw_error(ErrorCode::kInvalidArgument, "{}: model_type '{}' takes no images or videos",
                     source->name(), model.model_type);
       }
-      preprocess::Media media(*source, limits, request.cancel);
+      preprocess::Media media(*source, limits, request.cancel, options.sandbox);
       preprocess::MediaPlan plan = preprocess::plan_media(media, model.preprocessor,
                                                           request.sampling, limits, request.cancel);
       trace.add("open", media.open_ms());
@@ -98,11 +99,12 @@ std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
                      "activations");
 }
 
-PlannedTurn plan_turn(const Model& model, const Limits& limits, const Request& request,
+PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Request& request,
                       const ConversationState& state, std::int64_t length, std::int64_t context,
                       Trace& trace) {
+  const Limits& limits = options.limits;
   PlannedTurn turn;
-  turn.media = open_media(model, limits, request, trace);
+  turn.media = open_media(model, options, request, trace);
   std::vector<MediaTokens> tokens;
   std::vector<GridThw> grids;
   for (const PlannedMedium& medium : turn.media) {

@@ -40,7 +40,7 @@ struct ConversationState {
 
 /// Opens and plans the media, builds the prompt, checks it against `room` (positions left) and the
 /// limits. Adds times of open and scan to `trace`.
-PlannedTurn plan_turn(const Model& model, const Limits& limits, const Request& request,
+PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Request& request,
                       const ConversationState& state, std::int64_t length, std::int64_t context,
                       Trace& trace);
 

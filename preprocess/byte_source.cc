@@ -12,28 +12,12 @@
 #include <vector>
 
 #include "core/throw.h"
+#include "preprocess/descriptor.h"
 
 namespace reelm::preprocess {
 namespace {
 
 constexpr int kPollMilliseconds = 50;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
 
 class FileBytes final : public ByteSource {
  public:
@@ -53,6 +37,9 @@ class FileBytes final : public ByteSource {
     return done;
   }
   std::int64_t size() const noexcept override { return size_; }
+  std::optional<DescriptorRange> descriptor() const noexcept override {
+    return DescriptorRange{fd_, begin_};
+  }
 
  private:
   Descriptor owned_;  // empty when somebody else closes fd_

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/cancel.h"
@@ -12,6 +13,12 @@
 
 namespace reelm::preprocess {
 
+/// An open file whose bytes from `begin` on are the source.
+struct DescriptorRange {
+  int fd = -1;
+  std::int64_t begin = 0;
+};
+
 /// A regular file, an unlinked temporary file or memory. Closed with the object.
 class ByteSource {
  public:
@@ -19,6 +26,8 @@ class ByteSource {
   /// Up to `n` bytes at `offset`; fewer at the end, 0 past it. Throws Error{kIo}.
   virtual std::size_t read(std::int64_t offset, void* to, std::size_t n) = 0;
   virtual std::int64_t size() const noexcept = 0;
+  /// Where another process can read the same bytes; nothing for memory.
+  virtual std::optional<DescriptorRange> descriptor() const noexcept { return std::nullopt; }
 };
 
 /// Opens `source`; spools what cannot be read at random. Waits for slow writers with poll, so that

@@ -1,6 +1,7 @@
 // Chosen frames as RGB at source size, one after the other.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -44,6 +45,8 @@ class FrameReader {
     bool allow_seek = true;  ///< false: decode everything from the start; for tests
     int threads = 0;         ///< decoder threads; 0: core/parallel.h's num_threads()
     Reference reference = Reference::kQwenVlUtils;  ///< whose way with alpha and EXIF; images only
+    /// Counted up with every frame that leaves the decoder; may be null, else outlives the reader.
+    std::atomic<std::int64_t>* progress = nullptr;
   };
 
   /// `media` outlives the reader and is used by one reader at a time.

@@ -8,6 +8,7 @@
 #include "core/throw.h"
 #include "preprocess/image.h"
 #include "preprocess/media_impl.h"
+#include "preprocess/sandbox/remote_decoder.h"
 
 namespace reelm::preprocess {
 namespace {
@@ -106,6 +107,31 @@ void open_image(Media::Impl& m) {
   s.frame_count = 1;
   s.bit_depth = header.bit_depth;
   m.info.video_stream = 0;
+  for (const Reference reference : {Reference::kQwenVlUtils, Reference::kHf}) {
+    m.image_sizes[static_cast<std::size_t>(reference)] =
+        decoded_size(m.image, header.size, reference);
+  }
+}
+
+/// Recognises and describes the source in this process.
+void open_here(Media::Impl& m, const CancelToken* cancel) {
+  std::byte head[16];
+  const std::size_t n = m.bytes->read(0, head, sizeof head);
+  if (detect_image(std::span(head, n))) {
+    open_image(m);
+    return;
+  }
+  m.demuxer = std::make_unique<Demuxer>(*m.bytes, m.source.name(), m.limits, cancel);
+  describe_container(*m.demuxer, m.info);
+  m.demuxer->set_cancel(nullptr);  // `cancel` need not outlive this call
+}
+
+/// The same in a process of its own.
+void open_confined(Media::Impl& m, const Sandbox& sandbox, const CancelToken* cancel) {
+  m.remote = start_decoder(sandbox, *m.bytes, m.source.name(), m.limits);
+  RemoteInfo remote = m.remote->open(sandbox.options().memory_bytes, cancel);
+  m.info = std::move(remote.info);
+  m.image_sizes = remote.image_sizes;
 }
 
 }  // namespace
@@ -146,23 +172,19 @@ MediaSource MediaSource::from_argument(const std::string& argument) {
   return from_path(argument);
 }
 
-Media::Media(const MediaSource& source, const Limits& limits, const CancelToken* cancel)
+Media::Impl::Impl(MediaSource from) : source(std::move(from)) {}
+Media::Impl::~Impl() = default;
+
+Media::Media(const MediaSource& source, const Limits& limits, const CancelToken* cancel,
+             const Sandbox* sandbox)
     : impl_(std::make_unique<Impl>(source)) {
   const auto start = std::chrono::steady_clock::now();
   Impl& m = *impl_;
   m.limits = limits;
   m.bytes = open_byte_source(source, limits, cancel);
+  sandbox != nullptr ? open_confined(m, *sandbox, cancel) : open_here(m, cancel);
   m.info.name = source.name();
   m.info.size_bytes = m.bytes->size();
-  std::byte head[16];
-  const std::size_t n = m.bytes->read(0, head, sizeof head);
-  if (detect_image(std::span(head, n))) {
-    open_image(m);
-  } else {
-    m.demuxer = std::make_unique<Demuxer>(*m.bytes, source.name(), limits, cancel);
-    describe_container(*m.demuxer, m.info);
-    m.demuxer->set_cancel(nullptr);  // `cancel` need not outlive this call
-  }
   m.open_ms = milliseconds_since(start);
 }
 
@@ -181,7 +203,11 @@ const FrameIndex& Media::frame_index(const CancelToken* cancel) {
   }
   if (!m.scanned) {
     const auto start = std::chrono::steady_clock::now();
-    scan_packets(m, cancel);
+    if (m.remote) {
+      m.index = m.remote->frame_index(cancel);
+    } else {
+      scan_packets(m, cancel);
+    }
     m.scanned = true;
     m.scan_ms = milliseconds_since(start);
   }

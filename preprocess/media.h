@@ -103,6 +103,8 @@ struct FrameIndex {
   std::int64_t size() const noexcept { return static_cast<std::int64_t>(pts.size()); }
 };
 
+class Sandbox;
+
 /// An opened source. Not thread-safe; movable. FFmpeg never opens anything by name: it reads
 /// through this object only, and protocols, playlists and external references are refused.
 class Media {
@@ -111,8 +113,9 @@ class Media {
   /// Throws Error: kNotFound (no such file, no video stream), kIo (directory, permission, read),
   /// kFormat (empty, unknown or broken), kUnsupported (a format that is recognised but refused),
   /// kLimit (media_bytes, streams, frame_pixels), kCancelled.
+  /// In a process of its own with `sandbox`, which need not outlive the call.
   explicit Media(const MediaSource& source, const Limits& limits = {},
-                 const CancelToken* cancel = nullptr);
+                 const CancelToken* cancel = nullptr, const Sandbox* sandbox = nullptr);
   Media(Media&&) noexcept;
   Media& operator=(Media&&) noexcept;
   ~Media();

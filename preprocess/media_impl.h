@@ -1,6 +1,7 @@
 // What an opened Media holds, for the readers of this layer. Not installed.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "preprocess/byte_source.h"
 #include "preprocess/demuxer.h"
 #include "preprocess/media.h"
+#include "preprocess/sampling.h"
 
 namespace reelm::preprocess {
 
@@ -32,12 +34,19 @@ struct PacketTable {
   bool seekable = false;
 };
 
+/// Size of a still once decoded, by Reference.
+using ImageSizes = std::array<Size, 2>;
+
+class RemoteDecoder;
+
 struct Media::Impl {
   Limits limits;
   MediaSource source;
   std::unique_ptr<ByteSource> bytes;
   std::unique_ptr<Demuxer> demuxer;  // videos
   std::vector<std::byte> image;      // the whole file, images
+  ImageSizes image_sizes;
+  std::unique_ptr<RemoteDecoder> remote;  // in a sandbox: instead of demuxer and image
   MediaInfo info;
   bool scanned = false;
   bool at_start = true;  // no packet was read since the demuxer was opened
@@ -46,7 +55,8 @@ struct Media::Impl {
   double open_ms = 0;
   double scan_ms = 0;
 
-  explicit Impl(MediaSource from) : source(std::move(from)) {}
+  explicit Impl(MediaSource from);
+  ~Impl();
 };
 
 /// Fills media.index and media.table from one pass over the packets. See Media::frame_index.

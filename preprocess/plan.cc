@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/throw.h"
-#include "preprocess/image.h"
 #include "preprocess/media_impl.h"
 
 namespace reelm::preprocess {
@@ -49,9 +48,8 @@ void plan_image(Media& media, const PreprocessorConfig& config, const SamplingOp
                 MediaPlan& plan) {
   const SamplingOptions o = with_config(options, config, true);
   const PixelLimits limits = image_pixel_limits(config.factor(), o);
-  const StreamInfo& s = media.info().video();
   plan.is_image = true;
-  plan.source = decoded_size(media.impl().image, {s.height, s.width}, o.reference);
+  plan.source = media.impl().image_sizes[static_cast<std::size_t>(o.reference)];
   plan.total_frames = 1;
   plan.resized =
       smart_resize(plan.source, config.factor(), limits.min_pixels, limits.max_pixels, o.reference);

@@ -22,8 +22,8 @@ bool drops_unreferenced(AVCodecID codec) {
 }  // namespace
 
 VideoDecoder::VideoDecoder(Media::Impl& media, const Limits& limits, const CancelToken* cancel,
-                           int threads)
-    : media_(media), limits_(limits), cancel_(cancel), packet_(make_packet()) {
+                           int threads, std::atomic<std::int64_t>* progress)
+    : media_(media), limits_(limits), cancel_(cancel), progress_(progress), packet_(make_packet()) {
   open_codec(threads);
   last_progress_ = std::chrono::steady_clock::now();
   media_.demuxer->set_cancel(cancel_);
@@ -158,6 +158,7 @@ bool VideoDecoder::receive(AVFrame& frame, std::span<const std::int64_t> wanted)
     const int got = avcodec_receive_frame(codec_.get(), &frame);
     if (got >= 0) {
       ++frames_decoded_;
+      if (progress_ != nullptr) ++*progress_;
       if (media_.table.counted) frame.pts = counted_++;
       if (frame.pts == AV_NOPTS_VALUE || frame.pts < 0) continue;  // not shown
       return true;

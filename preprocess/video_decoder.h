@@ -1,6 +1,7 @@
 // Packets in, frames with their number out. Not installed.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <span>
@@ -17,7 +18,9 @@ namespace reelm::preprocess {
 class VideoDecoder {
  public:
   /// Throws Error{kUnsupported} without a decoder for the stream.
-  VideoDecoder(Media::Impl& media, const Limits& limits, const CancelToken* cancel, int threads);
+  /// `progress` as FrameReader::Options.
+  VideoDecoder(Media::Impl& media, const Limits& limits, const CancelToken* cancel, int threads,
+               std::atomic<std::int64_t>* progress);
   ~VideoDecoder();
   VideoDecoder(const VideoDecoder&) = delete;
   VideoDecoder& operator=(const VideoDecoder&) = delete;
@@ -44,6 +47,7 @@ class VideoDecoder {
   Media::Impl& media_;
   Limits limits_;
   const CancelToken* cancel_;
+  std::atomic<std::int64_t>* progress_;
   CodecPtr codec_;
   PacketPtr packet_;
   bool may_skip_ = false;      // the codec leaves out single frames when asked

@@ -12,6 +12,7 @@ build_packages=(
   libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev             # stills
   libopencv-core-dev libopencv-imgproc-dev                          # drawing
   libdnnl-dev libicu-dev libsentencepiece-dev libxxhash-dev         # matrix products, tokenizers, checksums
+  libseccomp-dev                                                    # the decoder's sandbox
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev

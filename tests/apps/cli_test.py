@@ -95,6 +95,53 @@ class Ask(CliTest):
             self.assertEqual(other["token_ids"], by_path["token_ids"])
             self.assertEqual(other["frame_pts"], by_path["frame_pts"])
 
+    def test_the_sandbox_changes_nothing(self):
+        questions = [(CLIP, "Which direction does the yellow square move?"),
+                     (MEDIA / "alpha.png", "What is in the image?"),
+                     (CLIP, "--no-overlap", "How many squares are there?")]
+        for arguments in questions:
+            said = [self.ok("ask", "--json", "--sandbox", mode, *arguments)
+                    for mode in ("on", "off", "auto")]
+            facts = [{key: value for key, value in json.loads(text).items()
+                      if key not in ("stages_ms", "peak_memory_bytes")} for text in said]
+            self.assertEqual(facts[0], facts[1], arguments)
+            self.assertEqual(facts[2], facts[1], arguments)
+        with open(CLIP, "rb") as clip:
+            piped = self.ok("ask", "--sandbox", "on", "-", questions[0][1], stdin=clip)
+        self.assertEqual(piped, self.ok("ask", "--sandbox", "off", *questions[0]))
+        for mode in ("on", "off"):
+            self.fails(1, "info", "--sandbox", mode, SOURCE / "README.md", says="neither a video")
+
+    def test_killed_it_leaves_no_process(self):
+        fifo = self.dir / "fifo"
+        os.mkfifo(fifo)
+        process = subprocess.Popen([REELM, "ask", "--sandbox", "on", CLIP, fifo, "What happens?"],
+                                   stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def family():
+            found = set()
+            for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+                try:
+                    pid, name, _, parent = stat.read_text().split()[:4]
+                except OSError:
+                    continue
+                if int(parent) == process.pid or name in ("(reelm-decoders)", "(reelm-decoder)"):
+                    found.add((int(parent), int(pid)))
+            mine = {pid for parent, pid in found if parent == process.pid}
+            return mine | {pid for parent, pid in found if parent in mine}
+
+        deadline = time.monotonic() + PATIENCE
+        while len(family()) < 2 and time.monotonic() < deadline:  # the forker, the clip's decoder
+            time.sleep(0.02)
+        left = family()
+        self.assertEqual(len(left), 2)
+        process.kill()
+        process.wait()
+        while left and time.monotonic() < deadline:
+            left = {pid for pid in left if pathlib.Path(f"/proc/{pid}").exists()}
+            time.sleep(0.02)
+        self.assertEqual(left, set())
+
     def test_any_thread_count_and_instruction_set_say_the_same(self):
         question = "Describe the video."
         expected = json.loads(self.ok("ask", "--json", CLIP, question))["token_ids"]

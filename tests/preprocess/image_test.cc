@@ -8,21 +8,8 @@ namespace reelm::preprocess {
 namespace {
 
 using testing::error_of;
+using testing::from_base64;
 using testing::golden;
-
-std::vector<std::byte> from_base64(const std::string& text) {
-  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::vector<std::byte> out;
-  unsigned bits = 0;
-  int n = 0;
-  for (const char c : text) {
-    if (c == '=') break;
-    bits = bits << 6 | static_cast<unsigned>(digits.find(c));
-    n += 6;
-    if (n >= 8) out.push_back(static_cast<std::byte>(bits >> (n -= 8) & 255));
-  }
-  return out;
-}
 
 std::vector<std::byte> picture(const std::string& name) {
   for (const Json& c : golden()["images"]) {

@@ -75,6 +75,20 @@ inline std::vector<std::byte> read_file(const std::filesystem::path& path) {
   return {data, data + text.size()};
 }
 
+inline std::vector<std::byte> from_base64(const std::string& text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::vector<std::byte> out;
+  unsigned bits = 0;
+  int n = 0;
+  for (const char c : text) {
+    if (c == '=') break;
+    bits = bits << 6 | static_cast<unsigned>(digits.find(c));
+    n += 6;
+    if (n >= 8) out.push_back(static_cast<std::byte>(bits >> (n -= 8) & 255));
+  }
+  return out;
+}
+
 /// A folder of its own for one test, gone with the object.
 class TemporaryFolder {
  public:

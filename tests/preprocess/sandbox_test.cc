@@ -1,0 +1,445 @@
+// Decoding in confined processes: the same frames, the same errors, and nothing else.
+#include "preprocess/sandbox.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <thread>
+
+#include "preprocess/patch_reader.h"
+#include "preprocess/sandbox/confine.h"
+#include "preprocess/sandbox/remote_decoder.h"
+#include "preprocess/sandbox/watch.h"
+#include "tests/preprocess/preprocess_testing.h"
+
+namespace reelm::preprocess {
+namespace {
+
+using testing::all_frames;
+using testing::clip;
+using testing::error_of;
+using testing::frame_crcs;
+using testing::read_file;
+using testing::TemporaryFolder;
+
+/// Started on first use: tests that need it start no thread before.
+const Sandbox& sandbox() {
+  static const std::unique_ptr<Sandbox> started = Sandbox::start();
+  return *started;
+}
+
+Media confined(const MediaSource& source, const Limits& limits = {},
+               const CancelToken* cancel = nullptr) {
+  return Media(source, limits, cancel, &sandbox());
+}
+
+/// Everything that a reader of `media` gives, in one text.
+std::string everything(Media& media, const FrameReader::Options& options = {}) {
+  std::ostringstream out;
+  out.precision(17);
+  const MediaInfo& info = media.info();
+  out << info.name << info.container << info.size_bytes << ' ' << info.start_seconds << ' '
+      << info.duration_seconds << ' ' << info.video_stream;
+  for (const StreamInfo& s : info.streams) {
+    out << '|' << s.index << s.type << s.codec << s.pixel_format << s.width << 'x' << s.height
+        << ' ' << s.rotation << s.flipped << ' ' << s.fps << ' ' << s.frame_count.value_or(-1)
+        << ' ' << s.time_base_num << '/' << s.time_base_den << ' ' << s.start_seconds.value_or(-1)
+        << ' ' << s.duration_seconds.value_or(-1) << s.color_range << s.color_matrix
+        << s.color_primaries << s.color_transfer << s.bit_depth << ' ' << s.sample_aspect_ratio;
+  }
+  std::int64_t n = 1;
+  if (!media.is_image()) {
+    const FrameIndex& index = media.frame_index();
+    n = index.size();
+    for (std::size_t i = 0; i < index.pts.size(); ++i) {
+      out << '\n' << index.pts[i] << ' ' << index.ticks[i] << ' ' << int{index.keyframe[i]};
+    }
+    out << index.end_seconds << ' ' << index.fps << ' ' << index.truncated;
+    for (const std::string& warning : index.warnings) out << '\n' << warning;
+  }
+  FrameReader reader(media, all_frames(n), {}, nullptr, options);
+  for (RgbFrame frame; reader.next(frame);) {
+    out << '\n' << frame.index << ' ' << frame.pts << ' ' << frame.pixels.size(0) << 'x'
+        << frame.pixels.size(1) << ' ' << testing::crc32(frame.pixels);
+  }
+  for (const std::string& warning : reader.warnings()) out << '\n' << warning;
+  return out.str();
+}
+
+/// Processes named `name` whose parent is `parent`.
+std::vector<pid_t> children(pid_t parent, const std::string& name) {
+  std::vector<pid_t> found;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream stat(entry.path() / "stat");
+    pid_t pid = 0, ppid = 0;
+    std::string comm;
+    char state = 0;
+    if (stat >> pid >> comm >> state >> ppid && ppid == parent && comm == "(" + name + ")") {
+      found.push_back(pid);
+    }
+  }
+  return found;
+}
+
+std::vector<pid_t> decoders() {
+  const auto forkers = children(::getpid(), "reelm-decoders");
+  return forkers.empty() ? forkers : children(forkers.front(), "reelm-decoder");
+}
+
+/// Waits until no decoder is left; false after 20 seconds.
+bool all_gone() {
+  for (int i = 0; i < 2000 && !decoders().empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return decoders().empty();
+}
+
+TEST(Sandbox, FramesTimesAndInfoAreThoseOfThisProcess) {
+  (void)sandbox();
+  for (const auto& entry : std::filesystem::directory_iterator(testing::kSource / "tests/media")) {
+    const auto source = MediaSource::from_path(entry.path());
+    Media here(source);
+    Media there = confined(source);
+    EXPECT_EQ(everything(there), everything(here)) << entry.path();
+  }
+}
+
+TEST(Sandbox, OneAloneWithoutSeekingAndAgain) {
+  Media media = confined(MediaSource::from_path(clip("groups.mp4")));
+  const auto all = all_frames(media.frame_index().size());
+  const auto expected = frame_crcs(media, all, {.allow_seek = false});
+  EXPECT_EQ(frame_crcs(media, {7, 7, 40}), (std::vector{expected[7], expected[7], expected[40]}));
+  FrameReader given_up(media, all);  // its answers must not be taken for the next one's
+  RgbFrame frame;
+  ASSERT_TRUE(given_up.next(frame));
+  EXPECT_EQ(frame_crcs(media, all), expected);
+}
+
+TEST(Sandbox, PipeAndMemoryAndAnOffset) {
+  auto bytes = read_file(clip("hidden.webm"));
+  Media here(MediaSource::from_memory(bytes, "x"));
+  const std::string expected = everything(here);
+  Media by_memory = confined(MediaSource::from_memory(bytes, "x"));
+  EXPECT_EQ(everything(by_memory), expected);
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  std::thread writer([&] {
+    ASSERT_EQ(::write(ends[1], bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+    ::close(ends[1]);
+  });
+  Media by_pipe = confined(MediaSource::from_descriptor(ends[0], "x"));
+  writer.join();
+  ::close(ends[0]);
+  EXPECT_EQ(everything(by_pipe), expected);
+  const TemporaryFolder folder;
+  auto shifted = bytes;
+  shifted.insert(shifted.begin(), 1000, std::byte{'x'});
+  const int fd = ::open(folder.write("offset", shifted).c_str(), O_RDONLY);
+  ASSERT_EQ(::lseek(fd, 1000, SEEK_SET), 1000);
+  Media by_offset = confined(MediaSource::from_descriptor(fd, "x"));
+  EXPECT_EQ(everything(by_offset), expected);
+  ::close(fd);
+}
+
+TEST(Sandbox, ImagesOfEveryKind) {
+  for (const Json& c : testing::golden()["images"]) {
+    const std::vector<std::byte> bytes = testing::from_base64(c[1]);
+    const std::string name = c[0];
+    const auto source = MediaSource::from_memory(bytes, name);
+    Media here(source);
+    Media there = confined(source);
+    for (const Reference reference : {Reference::kQwenVlUtils, Reference::kHf}) {
+      EXPECT_EQ(everything(there, {.reference = reference}),
+                everything(here, {.reference = reference}))
+          << name;
+      SamplingOptions sampling;
+      sampling.reference = reference;
+      EXPECT_EQ(plan_media(there, {}, sampling).source, plan_media(here, {}, sampling).source);
+    }
+  }
+}
+
+TEST(Sandbox, ErrorsAreThoseOfThisProcess) {
+  const TemporaryFolder folder;
+  std::string random;
+  std::uint64_t state = 1;
+  for (int i = 0; i < 20'000; ++i) {
+    random += static_cast<char>((state = state * 6364136223846793005u + 1) >> 56);
+  }
+  auto cut = read_file(clip("groups.mp4"));
+  cut.resize(200);
+  Limits few_pixels;
+  few_pixels.frame_pixels = 100;
+  const std::pair<std::filesystem::path, Limits> cases[] = {
+      {folder.path() / "missing", {}},
+      {folder.path(), {}},
+      {folder.write("empty", std::string()), {}},
+      {folder.write("random", random), {}},
+      {folder.write("cut.mp4", cut), {}},
+      {folder.write("playlist", std::string("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")), {}},
+      {clip("groups.mp4"), few_pixels},
+  };
+  for (const auto& [path, limits] : cases) {
+    const auto source = MediaSource::from_path(path);
+    const Error here = error_of([&] { Media(source, limits); });
+    const Error there = error_of([&] { confined(source, limits); });
+    EXPECT_EQ(there.code(), here.code()) << path;
+    EXPECT_STREQ(there.what(), here.what());
+  }
+  EXPECT_TRUE(all_gone());
+}
+
+TEST(Sandbox, ACrashIsAnErrorAndTheNextMediaIsNot) {
+  Media media = confined(MediaSource::from_path(clip("groups.mp4")));
+  const auto running = decoders();
+  ASSERT_EQ(running.size(), 1u);
+  FrameReader reader(media, all_frames(media.frame_index().size()));
+  RgbFrame frame;
+  ASSERT_TRUE(reader.next(frame));
+  ASSERT_EQ(::kill(running.front(), SIGSEGV), 0);
+  const Error crashed = error_of([&] {
+    while (reader.next(frame)) {
+    }
+  });
+  EXPECT_EQ(crashed.code(), ErrorCode::kFormat);
+  EXPECT_NE(std::string(crashed.what()).find("signal 11"), std::string::npos) << crashed.what();
+  EXPECT_EQ(error_of([&] { frame_crcs(media, {0}); }).code(), ErrorCode::kIo);  // for good
+  Media next = confined(MediaSource::from_path(clip("groups.mp4")));
+  EXPECT_EQ(next.frame_index().size(), 60);
+}
+
+TEST(Sandbox, DecodersEndWithTheirMedia) {
+  {
+    Media media = confined(MediaSource::from_path(clip("groups.mp4")));
+    FrameReader reader(media, all_frames(media.frame_index().size()));
+    EXPECT_EQ(decoders().size(), 1u);
+  }
+  EXPECT_TRUE(all_gone());
+}
+
+TEST(Sandbox, CancelDoesNotWaitForAStuckDecoder) {
+  Media media = confined(MediaSource::from_path(clip("groups.mp4")));
+  const auto running = decoders();
+  ASSERT_EQ(running.size(), 1u);
+  ASSERT_EQ(::kill(running.front(), SIGSTOP), 0);
+  CancelToken deadline;
+  deadline.set_deadline(CancelToken::Clock::now() + std::chrono::milliseconds(100));
+  EXPECT_EQ(error_of([&] { media.frame_index(&deadline); }).code(), ErrorCode::kCancelled);
+  ASSERT_EQ(::kill(running.front(), SIGCONT), 0);
+  EXPECT_EQ(media.frame_index().size(), 60);  // usable afterwards
+}
+
+TEST(Sandbox, MemoryIsLimited) {
+#ifdef __SANITIZE_ADDRESS__  // whose shadow no limit would allow
+  EXPECT_EQ(confined(MediaSource::from_path(clip("groups.mp4"))).frame_index().size(), 60);
+#else
+  const TemporaryFolder folder;
+  auto small = Sandbox::Options();
+  small.memory_bytes = 1 << 20;
+  // A second sandbox: the first one's threads are in other processes.
+  const std::unique_ptr<Sandbox> tight = Sandbox::start(small);
+  const Error error = error_of([&] {
+    Media media(MediaSource::from_path(clip("groups.mp4")), {}, nullptr, tight.get());
+    frame_crcs(media, all_frames(media.frame_index().size()));
+  });
+  EXPECT_EQ(error.code(), ErrorCode::kOutOfMemory) << error.what();
+#endif
+}
+
+TEST(Sandbox, NeedsAProcessWithOneThread) {
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  EXPECT_EQ(error_of([] { Sandbox::start(); }).code(), ErrorCode::kInvalidArgument);
+  stop = true;
+  other.join();
+}
+
+/// What `fn` returns in a process of its own.
+template <typename Fn>
+int in_child(Fn&& fn) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(fn());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+TEST(Confine, NothingButComputingIsLeft) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  const TemporaryFolder folder;
+  const auto file = folder.write("file", std::string("content"));
+  const int fd = ::open(file.c_str(), O_RDWR);
+  const pid_t parent = ::getpid();
+  // The number of the first thing that was possible; 0: none was.
+  const int possible = in_child([&] {
+    confine_process(ends[1], std::int64_t{1} << 30);
+    const auto refused = [](long result) { return result < 0 && errno == EPERM; };
+    if (!refused(::open("/etc/passwd", O_RDONLY))) return 1;
+    if (!refused(::open((folder.path() / "new").c_str(), O_CREAT | O_RDWR, 0600))) return 2;
+    if (!refused(::socket(AF_INET, SOCK_STREAM, 0))) return 3;
+    if (!refused(::fork())) return 4;
+    char* const none[] = {nullptr};
+    if (!refused(::execve("/bin/true", none, none))) return 5;
+    if (!refused(::kill(parent, 0))) return 6;
+    if (::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+        MAP_FAILED) {
+      return 7;
+    }
+    if (!refused(::write(fd, "x", 1))) return 8;
+    if (!refused(::pwrite(fd, "x", 1, 0))) return 9;
+    if (!refused(::unlink(file.c_str()))) return 10;
+    if (!refused(::mkdir((folder.path() / "folder").c_str(), 0700))) return 11;
+    if (!refused(::ftruncate(fd, 0))) return 12;
+    char byte;
+    if (::pread(fd, &byte, 1, 0) != 1 || byte != 'c') return 20;  // what it is there for
+    if (::send(ends[1], "x", 1, MSG_NOSIGNAL) != 1) return 21;
+    try {
+      std::thread([] {}).join();
+    } catch (...) {
+      return 22;
+    }
+    return 0;
+  });
+  EXPECT_EQ(possible, 0);
+  EXPECT_EQ(read_file(file).size(), 7u);
+  for (const int end : {ends[0], ends[1], fd}) ::close(end);
+}
+
+TEST(Watch, EndsAProcessThatIsStuckOrAlone) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  EXPECT_EQ(in_child([&] {
+              Watch watch(ends[1]);
+              watch.expect(0.1);
+              ::sleep(60);
+              return 0;
+            }),
+            kStalledExit);
+  EXPECT_EQ(in_child([&] {
+              ::shutdown(ends[0], SHUT_RDWR);
+              Watch watch(ends[1]);
+              ::sleep(60);
+              return 1;
+            }),
+            0);
+  for (const int end : ends) ::close(end);
+}
+
+/// A decoder that was taken over: answers the first request with `answers`.
+template <typename Fn>
+Error against(std::vector<Message> answers, Fn&& use) {
+  int ends[2];
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  const Descriptor theirs(ends[1]);
+  Limits limits;
+  limits.frame_pixels = 10'000;
+  const Descriptor frames = make_memory_file(frame_slot_bytes(limits) * 2, "frames");
+  RemoteDecoder decoder(Descriptor{ends[0]}, frames, "clip", limits);
+  std::thread decoding([&] {  // a long message waits for its reader
+    for (const Message& answer : answers) (void)send_message(theirs.get(), answer);
+    ::shutdown(theirs.get(), SHUT_WR);
+  });
+  const Error error = error_of([&] { use(decoder); });
+  ::shutdown(theirs.get(), SHUT_RDWR);
+  decoding.join();
+  return error;
+}
+
+template <typename... Values>
+Message message(MessageKind kind, const Values&... values) {
+  Message m{.kind = kind, .request = 1};
+  WireWriter out(m);
+  (out.put(values), ...);
+  return m;
+}
+
+TEST(RemoteDecoder, BelievesNothing) {
+  const auto opens = [](RemoteDecoder& d) { d.open(1, nullptr); };
+  const auto indexes = [](RemoteDecoder& d) { d.frame_index(nullptr); };
+  const auto reads = [](RemoteDecoder& d) {
+    d.begin_frames({3}, {});
+    d.next_frame(3, nullptr);
+  };
+  const auto ends = [](RemoteDecoder& d) {
+    d.begin_frames({3}, {});
+    std::vector<std::string> warnings;
+    d.end_frames(nullptr, warnings);
+  };
+  const auto format = [](const Error& e) { return e.code() == ErrorCode::kFormat; };
+  using Kind = MessageKind;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<double> times{0, 1}, falling{1, 0}, no_number{0, nan};
+  const std::vector<std::int64_t> ticks{0, 1}, one_tick{0};
+  const std::vector<std::uint8_t> keys{1, 0};
+  const std::uint8_t no = 0;
+
+  EXPECT_EQ(against({}, opens).code(), ErrorCode::kIo);  // gone
+  EXPECT_TRUE(format(against({message(Kind::kInfo)}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kTable)}, opens)));
+  EXPECT_TRUE(format(against({message(static_cast<Kind>(99))}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kInfo, 7)}, opens)));
+  // A text, a list, a message longer than it is.
+  EXPECT_TRUE(format(against({message(Kind::kInfo, 1, ~std::uint64_t{0})}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kTable, std::uint64_t{1} << 61)}, indexes)));
+  EXPECT_TRUE(
+      format(against({message(Kind::kInfo, std::vector<std::uint8_t>(5 << 20))}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kFailed, -1, std::string_view("x"))}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kDied, SIGSEGV)}, opens)));
+  // No stream that could be the video.
+  EXPECT_TRUE(format(against({message(Kind::kInfo, 1, std::string_view("mp4"), 0.0, 0.0, 0,
+                                      ImageSizes{}, std::uint64_t{0})},
+                             opens)));
+  EXPECT_TRUE(format(
+      against({message(Kind::kTable, falling, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})},
+              indexes)));
+  EXPECT_TRUE(format(
+      against({message(Kind::kTable, no_number, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})},
+              indexes)));
+  EXPECT_TRUE(format(
+      against({message(Kind::kTable, times, one_tick, keys, 2.0, 1.0, no, std::uint64_t{0})},
+              indexes)));
+  EXPECT_TRUE(format(
+      against({message(Kind::kTable, times, ticks, keys, nan, 1.0, no, std::uint64_t{0})},
+              indexes)));
+  EXPECT_TRUE(format(against({message(Kind::kTable, std::vector<double>(),
+                                      std::vector<std::int64_t>(), std::vector<std::uint8_t>(),
+                                      0.0, 1.0, no, std::uint64_t{0})},
+                             indexes)));
+  const auto frame = [&](std::uint32_t slot, std::int64_t h, std::int64_t w, std::int64_t index) {
+    FrameHeader header{};
+    header.slot = slot;
+    header.height = h;
+    header.width = w;
+    header.index = index;
+    return format(against({message(Kind::kFrame, header)}, reads));
+  };
+  EXPECT_TRUE(frame(2, 10, 10, 3));
+  EXPECT_TRUE(frame(0, 10, 10, 4));
+  EXPECT_TRUE(frame(0, 0, 10, 3));
+  EXPECT_TRUE(frame(0, 10, -10, 3));
+  EXPECT_TRUE(frame(1, 101, 101, 3));
+  EXPECT_TRUE(frame(1, std::int64_t{1} << 33, std::int64_t{1} << 33, 3));
+  EXPECT_TRUE(format(against({message(Kind::kEnd)}, ends)));
+  // An error's text stays one line of a sane length.
+  const Error told = against(
+      {message(Kind::kFailed, static_cast<int>(ErrorCode::kLimit), std::string(9000, '\n'))},
+      opens);
+  EXPECT_EQ(told.code(), ErrorCode::kLimit);
+  EXPECT_EQ(std::string(told.what()), std::string(4096, ' '));
+}
+
+}  // namespace
+}  // namespace reelm::preprocess
