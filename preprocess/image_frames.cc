@@ -9,9 +9,7 @@ namespace {
 class ImageFrames final : public FrameSource {
  public:
   explicit ImageFrames(const FrameOrder& order)
-      : media_(order.media.impl()),
-        limits_(order.limits),
-        reference_(order.options.reference) {}
+      : media_(order.media.impl()), limits_(order.limits), reference_(order.options.reference) {}
 
   void read(std::int64_t, RgbFrame& frame) override {
     const auto start = std::chrono::steady_clock::now();

@@ -31,7 +31,6 @@ class Timer {
   Clock::time_point start_;
 };
 
-
 class VideoFrames final : public FrameSource {
  public:
   explicit VideoFrames(const FrameOrder& order);
@@ -92,8 +91,8 @@ void VideoFrames::read(std::int64_t index, RgbFrame& frame) {
 }
 
 /// Decodes until frame `rank` is in `pending_` (true), or a later one is, or its run has no more
-/// (false). Frames that come before it end up in `previous_`. With `any` the first frame of this run or
-/// a later one will do.
+/// (false). Frames that come before it end up in `previous_`. With `any` the first frame of this
+/// run or a later one will do.
 bool VideoFrames::pull(std::int64_t rank, bool any) {
   while (run_ < runs_.size()) {
     if (run_of_feed_ == run_) {

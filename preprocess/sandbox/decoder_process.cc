@@ -221,7 +221,7 @@ std::int64_t frame_slot_bytes(const Limits& limits) {
 void serve_decoder(int socket, int bytes, int frames) noexcept {
   ::prctl(PR_SET_NAME, "reelm-decoder");
   try {
-    const SerialLoops serial;  // the parent's threads have the cores
+    const SerialLoops serial;    // the parent's threads have the cores
     static Watch watch(socket);  // its thread goes on to the end
     Decoder(socket, bytes, frames, watch).run();
   } catch (...) {

@@ -161,7 +161,8 @@ void RemoteDecoder::died(const Message& message) const {
     throw_error(ErrorCode::kLimit,
                 "{}: the decoder process made no progress for {} seconds (the limits probe-seconds "
                 "and stall-seconds)",
-                name_, kStallGraceSeconds + (opened_ ? limits_.stall_seconds : limits_.probe_seconds));
+                name_,
+                kStallGraceSeconds + (opened_ ? limits_.stall_seconds : limits_.probe_seconds));
   }
   throw_error(ErrorCode::kIo, "{}: the decoder process could not go on", name_);
 }
@@ -172,8 +173,7 @@ void RemoteDecoder::request(Message message) {
   (void)send_message(socket_.get(), message);
 }
 
-Message RemoteDecoder::answer(MessageKind kind, std::size_t most_bytes,
-                              const CancelToken* cancel) {
+Message RemoteDecoder::answer(MessageKind kind, std::size_t most_bytes, const CancelToken* cancel) {
   for (;;) {
     Message message;
     if (!inbox_.receive(most_bytes, cancel, message)) {
@@ -230,10 +230,9 @@ RemoteInfo RemoteDecoder::open(std::int64_t memory_bytes, const CancelToken* can
 
 FrameIndex RemoteDecoder::frame_index(const CancelToken* cancel) {
   request({.kind = MessageKind::kIndex});
-  const std::size_t most =
-      kMostSmallBytes + static_cast<std::size_t>(std::min<std::int64_t>(limits_.frames_considered,
-                                                                        INT32_MAX)) *
-                            (sizeof(double) + sizeof(std::int64_t) + 1);
+  const std::size_t most = kMostSmallBytes + static_cast<std::size_t>(std::min<std::int64_t>(
+                                                 limits_.frames_considered, INT32_MAX)) *
+                                                 (sizeof(double) + sizeof(std::int64_t) + 1);
   const Message message = answer(MessageKind::kTable, most, cancel);
   WireReader in(message);
   FrameIndex index;

@@ -50,10 +50,8 @@ class WireWriter {
   explicit WireWriter(Message& to) : body_(to.body) {}
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  void put(const T& value) {
-    append(&value, sizeof value);
-  }
+  requires std::is_trivially_copyable_v<T>
+  void put(const T& value) { append(&value, sizeof value); }
   template <typename T>
   void put(const std::optional<T>& value) {
     put(static_cast<std::uint8_t>(value.has_value()));
@@ -64,7 +62,7 @@ class WireWriter {
     append(text.data(), text.size());
   }
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
+  requires std::is_trivially_copyable_v<T>
   void put(const std::vector<T>& values) {
     put(static_cast<std::uint64_t>(values.size()));
     append(values.data(), values.size() * sizeof(T));
@@ -90,8 +88,7 @@ class WireReader {
   explicit WireReader(const Message& from) : body_(from.body) {}
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  T get() {
+  requires std::is_trivially_copyable_v<T> T get() {
     T value;
     take(&value, sizeof value);
     return value;
@@ -107,8 +104,7 @@ class WireReader {
     return text;
   }
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  std::vector<T> get_values() {
+  requires std::is_trivially_copyable_v<T> std::vector<T> get_values() {
     std::vector<T> values(count(sizeof(T)));
     take(values.data(), values.size() * sizeof(T));
     return values;

@@ -69,7 +69,8 @@ std::string everything(Media& media, const FrameReader::Options& options = {}) {
   }
   FrameReader reader(media, all_frames(n), {}, nullptr, options);
   for (RgbFrame frame; reader.next(frame);) {
-    out << '\n' << frame.index << ' ' << frame.pts << ' ' << frame.pixels.size(0) << 'x'
+    out << '\n'
+        << frame.index << ' ' << frame.pts << ' ' << frame.pixels.size(0) << 'x'
         << frame.pixels.size(1) << ' ' << testing::crc32(frame.pixels);
   }
   for (const std::string& warning : reader.warnings()) out << '\n' << warning;
@@ -206,13 +207,13 @@ TEST(Sandbox, ACrashIsAnErrorAndTheNextMediaIsNot) {
   FrameReader reader(media, all_frames(media.frame_index().size()));
   RgbFrame frame;
   ASSERT_TRUE(reader.next(frame));
-  ASSERT_EQ(::kill(running.front(), SIGSEGV), 0);
+  ASSERT_EQ(::kill(running.front(), SIGKILL), 0);  // not SIGSEGV, which ASan catches
   const Error crashed = error_of([&] {
     while (reader.next(frame)) {
     }
   });
   EXPECT_EQ(crashed.code(), ErrorCode::kFormat);
-  EXPECT_NE(std::string(crashed.what()).find("signal 11"), std::string::npos) << crashed.what();
+  EXPECT_NE(std::string(crashed.what()).find("signal 9"), std::string::npos) << crashed.what();
   EXPECT_EQ(error_of([&] { frame_crcs(media, {0}); }).code(), ErrorCode::kIo);  // for good
   Media next = confined(MediaSource::from_path(clip("groups.mp4")));
   EXPECT_EQ(next.frame_index().size(), 60);
@@ -394,30 +395,25 @@ TEST(RemoteDecoder, BelievesNothing) {
   // A text, a list, a message longer than it is.
   EXPECT_TRUE(format(against({message(Kind::kInfo, 1, ~std::uint64_t{0})}, opens)));
   EXPECT_TRUE(format(against({message(Kind::kTable, std::uint64_t{1} << 61)}, indexes)));
-  EXPECT_TRUE(
-      format(against({message(Kind::kInfo, std::vector<std::uint8_t>(5 << 20))}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kInfo, std::vector<std::uint8_t>(5 << 20))}, opens)));
   EXPECT_TRUE(format(against({message(Kind::kFailed, -1, std::string_view("x"))}, opens)));
   EXPECT_TRUE(format(against({message(Kind::kDied, SIGSEGV)}, opens)));
   // No stream that could be the video.
   EXPECT_TRUE(format(against({message(Kind::kInfo, 1, std::string_view("mp4"), 0.0, 0.0, 0,
                                       ImageSizes{}, std::uint64_t{0})},
                              opens)));
-  EXPECT_TRUE(format(
-      against({message(Kind::kTable, falling, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})},
-              indexes)));
-  EXPECT_TRUE(format(
-      against({message(Kind::kTable, no_number, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})},
-              indexes)));
-  EXPECT_TRUE(format(
-      against({message(Kind::kTable, times, one_tick, keys, 2.0, 1.0, no, std::uint64_t{0})},
-              indexes)));
-  EXPECT_TRUE(format(
-      against({message(Kind::kTable, times, ticks, keys, nan, 1.0, no, std::uint64_t{0})},
-              indexes)));
-  EXPECT_TRUE(format(against({message(Kind::kTable, std::vector<double>(),
-                                      std::vector<std::int64_t>(), std::vector<std::uint8_t>(),
-                                      0.0, 1.0, no, std::uint64_t{0})},
-                             indexes)));
+  EXPECT_TRUE(format(against(
+      {message(Kind::kTable, falling, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
+  EXPECT_TRUE(format(against(
+      {message(Kind::kTable, no_number, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
+  EXPECT_TRUE(format(against(
+      {message(Kind::kTable, times, one_tick, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
+  EXPECT_TRUE(format(against(
+      {message(Kind::kTable, times, ticks, keys, nan, 1.0, no, std::uint64_t{0})}, indexes)));
+  EXPECT_TRUE(
+      format(against({message(Kind::kTable, std::vector<double>(), std::vector<std::int64_t>(),
+                              std::vector<std::uint8_t>(), 0.0, 1.0, no, std::uint64_t{0})},
+                     indexes)));
   const auto frame = [&](std::uint32_t slot, std::int64_t h, std::int64_t w, std::int64_t index) {
     FrameHeader header{};
     header.slot = slot;
