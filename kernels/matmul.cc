@@ -207,33 +207,41 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
 /// How the activations of a product are packed, and the floats of room they take.
 struct PackedActivations {
   int kind;
+  std::int64_t rows;  ///< m, or whole tiles
+  std::int64_t unit;  ///< rows that are packed together
   std::int64_t floats;
 };
 
 PackedActivations plan_activations(const KernelTable& table, const PackedMatrix::Impl& w,
-                                   std::int64_t m) {
+                                   std::int64_t m, bool few) {
   if (quantised(w.type)) {
     const bool in_registers = w.type == ComputeType::kInt4 && m <= kInt4Rows;
     const int kind = in_registers ? static_cast<int>(kPackedInt8) : table.packed_a_int8;
-    return {kind, w.k_pad / kQuantGroup * m * quant_row_bytes(kind) / 4};
+    return {kind, m, 1, w.k_pad / kQuantGroup * m * quant_row_bytes(kind) / 4};
   }
-  const int kind =
-      w.type == ComputeType::kBF16 ? table.packed_a_bf16 : static_cast<int>(kPackedF32);
+  int kind = w.type == ComputeType::kBF16 ? table.packed_a_bf16 : static_cast<int>(kPackedF32);
   const std::int64_t k_blocks = round_up(w.k_pad, kBlockK) / kBlockK;
-  return {kind, k_blocks * m * (kind == kPackedBf16 ? kBlockK / 2 : kBlockK)};
+  if (few || kind == kPackedBf16) {
+    return {kind, m, 1, k_blocks * m * (kind == kPackedBf16 ? kBlockK / 2 : kBlockK)};
+  }
+  kind = kind == kPackedRounded ? kPackedTilesRounded : kPackedTiles;
+  const std::int64_t rows = round_up(m, table.row_tile);
+  return {kind, rows, table.row_tile, k_blocks * rows * kBlockK};
 }
 
 void run_own(const KernelTable& table, TensorView<const float> x, const PackedMatrix::Impl& w,
              TensorView<float> y, const Epilogue& epilogue) {
   const std::int64_t m = x.size(0);
-  const PackedActivations packed = plan_activations(table, w, m);
+  const bool few = m <= kFewRows;
+  const PackedActivations packed = plan_activations(table, w, m, few);
   float* a = scratch_floats(Scratch::kActivations, static_cast<std::size_t>(packed.floats));
-  parallel_for(m, std::max<std::int64_t>(1, 32768 / w.k_pad),
+  parallel_for(packed.rows / packed.unit,
+               std::max<std::int64_t>(1, 32768 / (w.k_pad * packed.unit)),
                [&](std::int64_t begin, std::int64_t end) {
-                 table.pack_a(x.data(), x.stride(0), m, w.k, w.k_pad, packed.kind, a, begin, end);
+                 table.pack_a(x.data(), x.stride(0), m, w.k, w.k_pad, packed.kind, a,
+                              begin * packed.unit, std::min(m, end * packed.unit));
                });
 
-  const bool few = m <= kFewRows;
   t_last_path = few ? MatmulPath::kFewRows : MatmulPath::kBlocked;
   const std::int64_t panels = round_up(w.n, kPanelCols) / kPanelCols;
   const Tasks tasks = plan_tasks(m, panels, table.row_tile, few);
@@ -243,6 +251,7 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
                          .m = m,
                          .n = w.n,
                          .k_pad = w.k_pad,
+                         .a_rows = packed.rows,
                          .chunk_rows = tasks.chunk_rows,
                          .group = tasks.group,
                          .few_rows = few,

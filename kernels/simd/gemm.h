@@ -25,8 +25,8 @@ inline constexpr int64_t kPrefetchBytes = 8192;
 inline constexpr int64_t kPanelBytes = kPanelCols * 4;
 
 /// c[M][C * W] (+)= a[M][steps] * b[steps][C * W]. lda and ldc in 4-byte words, ldb in bytes.
-/// `init` starts from zero instead of c.
-template <class V, int M, int C, StepKind kKind, bool kPrefetch>
+/// `init` starts from zero instead of c. With kTile, a is a tile of floats, [steps][kRowTile].
+template <class V, int M, int C, StepKind kKind, bool kPrefetch, bool kTile = false>
 inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t ldb, float* c,
                   int64_t ldc, int64_t steps, bool init) {
   typename V::F sum[M][C];
@@ -39,7 +39,9 @@ inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t l
   }
   const auto* a = static_cast<const char*>(a_data);
   const auto* b = static_cast<const char*>(b_data);
-  constexpr int64_t kStepBytesA = kKind == kStepWiden ? 8 : 4;
+  static_assert(!kTile || kKind == kStepF32);
+  constexpr int64_t kStepBytesA = kTile ? 4 * V::kRowTile : (kKind == kStepWiden ? 8 : 4);
+  const int64_t row_bytes = kTile ? 4 : lda * 4;
   for (int64_t s = 0; s < steps; ++s) {
     if constexpr (kPrefetch) {
       for (int line = 0; line < C * V::kWidth * 4; line += 64) {
@@ -54,7 +56,7 @@ inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t l
       }
 #pragma GCC unroll 8
       for (int r = 0; r < M; ++r) {
-        const auto x = V::set1(*reinterpret_cast<const float*>(a + r * lda * 4));
+        const auto x = V::set1(*reinterpret_cast<const float*>(a + r * row_bytes));
 #pragma GCC unroll 8
         for (int j = 0; j < C; ++j) sum[r][j] = V::fma(x, w[j], sum[r][j]);
       }
@@ -70,7 +72,7 @@ inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t l
         }
 #pragma GCC unroll 8
         for (int r = 0; r < M; ++r) {
-          const auto x = V::set1(reinterpret_cast<const float*>(a + r * lda * 4)[half]);
+          const auto x = V::set1(reinterpret_cast<const float*>(a + r * row_bytes)[half]);
 #pragma GCC unroll 8
           for (int j = 0; j < C; ++j) sum[r][j] = V::fma(x, w[j], sum[r][j]);
         }
@@ -84,7 +86,7 @@ inline void micro(const void* a_data, int64_t lda, const void* b_data, int64_t l
 #pragma GCC unroll 8
       for (int r = 0; r < M; ++r) {
         uint32_t pair;
-        __builtin_memcpy(&pair, a + r * lda * 4, 4);
+        __builtin_memcpy(&pair, a + r * row_bytes, 4);
         const auto x = V::set1_pair(pair);
 #pragma GCC unroll 8
         for (int j = 0; j < C; ++j) sum[r][j] = V::dot_pairs(sum[r][j], x, w[j]);
@@ -163,12 +165,13 @@ inline void stream_block(const char* a, int64_t lda, int64_t rows, const uint32_
   }
 }
 
-/// Many rows against one strip of a block. Meanwhile `ahead` bytes from `next`, the block that
-/// comes after this one, are brought near, a few lines per row tile.
+/// Many rows against one strip of a block; floats are in tiles. Meanwhile `ahead` bytes from
+/// `next`, the block that comes after this one, are brought near, a few lines per row tile.
 template <class V, StepKind kKind>
 inline void strip_rows(const char* a, int64_t lda, int64_t rows, const void* b, int64_t ldb,
                        float* c, int64_t steps, bool init, const char* next, int64_t ahead) {
   constexpr int C = V::kStrip;
+  constexpr bool kTile = kKind == kStepF32;
   const int64_t tiles = (rows + V::kRowTile - 1) / V::kRowTile;
   const int64_t ahead_step = (ahead / tiles + 63) / 64 * 64;
   for (int64_t r = 0; r < rows; r += V::kRowTile) {
@@ -180,22 +183,22 @@ inline void strip_rows(const char* a, int64_t lda, int64_t rows, const void* b, 
     float* cr = c + r * kPanelCols;
     switch (rows - r) {
       case 1:
-        micro<V, 1, C, kKind, false>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
+        micro<V, 1, C, kKind, false, kTile>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
         break;
       case 2:
-        micro<V, 2, C, kKind, false>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
+        micro<V, 2, C, kKind, false, kTile>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
         break;
       case 3:
-        micro<V, 3, C, kKind, false>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
+        micro<V, 3, C, kKind, false, kTile>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
         break;
       case 4:
-        micro<V, 4, C, kKind, false>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
+        micro<V, 4, C, kKind, false, kTile>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
         break;
       case 5:
-        micro<V, 5, C, kKind, false>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
+        micro<V, 5, C, kKind, false, kTile>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
         break;
       default:
-        micro<V, 6, C, kKind, false>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
+        micro<V, 6, C, kKind, false, kTile>(ar, lda, b, ldb, cr, kPanelCols, steps, init);
         break;
     }
   }
@@ -332,7 +335,7 @@ void gemm_tasks(const GemmArgs& g, int64_t begin, int64_t end, float* scratch) {
     const auto* first = static_cast<const uint32_t*>(g.b) + panel0 * panel_words;
     for (int64_t k = 0; k < g.k_pad; k += kBlockK) {
       const int64_t kc = g.k_pad - k < kBlockK ? g.k_pad - k : kBlockK;
-      const char* a = static_cast<const char*>(g.a) + (k / kBlockK * g.m + row0) * lda * 4;
+      const char* a = static_cast<const char*>(g.a) + (k / kBlockK * g.a_rows + row0) * lda * 4;
       const int64_t offset = (bf16 ? k / 2 : k) * kPanelCols;
       const int64_t next_offset = offset + (bf16 ? kc / 2 : kc) * kPanelCols;
       for (int64_t p = 0; p < count; ++p) {
@@ -348,9 +351,49 @@ void gemm_tasks(const GemmArgs& g, int64_t begin, int64_t end, float* scratch) {
   }
 }
 
+/// Rows [begin, end), begin a multiple of kRowTile, in tiles. What a last tile has too many are
+/// copies of its first row.
+template <class V>
+void pack_a_tiles(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t k_pad,
+                  bool rounded, float* a, int64_t begin, int64_t end) {
+  constexpr int64_t kTile = V::kRowTile;
+  static_assert(kTile <= 8 && kBlockK % 8 == 0);
+  const int64_t a_rows = (m + kTile - 1) / kTile * kTile;
+  alignas(64) float stage[8][kBlockK];
+  alignas(64) uint32_t square[8 * 8];
+  const void* rows[8];
+  for (int64_t row = begin; row < end; row += kTile) {
+    for (int64_t k0 = 0; k0 < k_pad; k0 += kBlockK) {
+      const int64_t n = k - k0 < 0 ? 0 : (k - k0 < kBlockK ? k - k0 : kBlockK);
+      const int64_t n_pad = k_pad - k0 < kBlockK ? k_pad - k0 : kBlockK;
+      for (int64_t r = 0; r < kTile; ++r) {
+        const float* from = x + (row + r < end ? row + r : row) * x_stride + k0;
+        for_each_vector<V>(n, [&](int64_t i, int64_t count) {
+          const auto v = load_upto<V>(from + i, count);
+          store_upto<V>(stage[r] + i, rounded ? V::round_bf16(v) : v, count);
+        });
+        for (int64_t i = n; i < n_pad; ++i) stage[r][i] = 0.0f;
+      }
+      float* to = a + (k0 / kBlockK * a_rows + row) * kBlockK;
+      for (int64_t i = 0; i < n_pad; i += 8) {
+        for (int64_t r = 0; r < 8; ++r) rows[r] = stage[r < kTile ? r : 0] + i;
+        V::transpose8(rows, square, 8);
+        for (int64_t j = 0; j < 8; ++j) {
+          __builtin_memcpy(to + (i + j) * kTile, square + j * 8, kTile * sizeof(float));
+        }
+      }
+    }
+  }
+}
+
 template <class V>
 void pack_a_rows(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t k_pad, int kind,
                  void* a, int64_t begin, int64_t end) {
+  if (kind == kPackedTiles || kind == kPackedTilesRounded) {
+    pack_a_tiles<V>(x, x_stride, m, k, k_pad, kind == kPackedTilesRounded, static_cast<float*>(a),
+                    begin, end);
+    return;
+  }
   for (int64_t row = begin; row < end; ++row) {
     for (int64_t k0 = 0; k0 < k_pad; k0 += kBlockK) {
       const float* from = x + row * x_stride + k0;

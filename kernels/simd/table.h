@@ -69,7 +69,8 @@ static_assert(sizeof(QuantTail) == 32);
 /// Same order as kernels::Activation.
 enum ActivationType : int { kActNone = 0, kActQuickGelu = 1, kActGelu = 2, kActSilu = 3 };
 /// How activations are stored for a product: as they are, rounded to bf16 but kept in f32 (sets
-/// without a bf16 dot product), or as bf16.
+/// without a bf16 dot product), or as bf16; the first two by rows, or (many rows) in the tiles of
+/// the micro-kernel, [rows / row_tile][k][row_tile], which it reads from front to back.
 /// For quantised weights int8 with a scale a group: as bytes, or as 16-bit numbers, the
 /// even-numbered in front of the odd-numbered (sets without a dot product of bytes).
 enum PackedA : int {
@@ -77,7 +78,9 @@ enum PackedA : int {
   kPackedRounded = 1,
   kPackedBf16 = 2,
   kPackedInt8 = 3,
-  kPackedInt16 = 4
+  kPackedInt16 = 4,
+  kPackedTiles = 5,
+  kPackedTilesRounded = 6
 };
 /// Bytes of one row of one group: the values, then a QuantTail.
 inline constexpr int64_t quant_row_bytes(int kind) {
@@ -115,12 +118,13 @@ struct RotaryArgs {
 /// A product of m blocked activation rows with n packed columns. Tasks are (chunk of rows, group of
 /// panels).
 struct GemmArgs {
-  const void* a;  // [ceil(k_pad / kBlockK)][m][kBlockK] of the packed type; for quantised weights
-                  // [k_pad / kQuantGroup][m] rows of quant_row_bytes()
+  const void* a;  // [ceil(k_pad / kBlockK)][a_rows][kBlockK] of the packed type, in rows or tiles;
+                  // for quantised weights [k_pad / kQuantGroup][a_rows] rows of quant_row_bytes()
   const void* b;  // panels: [n / 64][k_pad][64] f32, [n / 64][k_pad / 2][64][2] bf16, or
                   // [n / 64][k_pad / kQuantGroup] Int8Block or Int4Block
   int b_type;     // kElementF32, kElementBf16, kElementInt8 or kElementInt4
   int64_t m, n, k_pad;
+  int64_t a_rows;      // m, or the next multiple of row_tile when a is in tiles
   int64_t chunk_rows;  // rows of one task
   int64_t group;       // panels of one task
   bool few_rows;       // stream b as it lies, do not copy it into strips
