@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """A whole clip and 128 new tokens: transformers and llama.cpp against reelm; Qwen2-VL-2B sizes, random weights.
 
-UNTESTED with the 2B sizes and with llama.cpp: run to its end with synthetic:tiny and transformers only.
-
 Run by hand, never by the tests. Needs what pyav_torchvision.py and run_transformers.py need; llama.cpp is measured
 when its program and files are given (see run_llama_cpp.py and make_gguf.py; it starts ffmpeg from the PATH):
 
