@@ -138,7 +138,8 @@ std::unique_ptr<ByteSource> open_descriptor(Descriptor owned, int fd, const std:
     throw_error(ErrorCode::kIo, "{}: {}", name, std::strerror(errno));
   }
   if (S_ISDIR(status.st_mode)) {
-    throw_error(ErrorCode::kIo, "{}: is a directory, expected a video or an image", name);
+    throw_error(ErrorCode::kIo, "{}: is a directory, expected a video or an image{}", name,
+                kSequenceHint);
   }
   if (!S_ISREG(status.st_mode)) return spool(fd, name, limits, cancel);
   // A descriptor may stand behind bytes that somebody else has read.
@@ -153,9 +154,9 @@ std::unique_ptr<ByteSource> open_path(const MediaSource& source, const Limits& l
   // the first writer is poll's part then, and regular files do not care.
   Descriptor file(::open(source.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (file.get() < 0) {
-    const bool missing = errno == ENOENT || errno == ENOTDIR;
-    throw_error(missing ? ErrorCode::kNotFound : ErrorCode::kIo, "{}: {}", source.name(),
-                missing ? "no such file" : std::strerror(errno));
+    const int why = errno;
+    source.check_exists();
+    throw_error(ErrorCode::kIo, "{}: {}", source.name(), std::strerror(why));
   }
   const int fd = file.get();
   return open_descriptor(std::move(file), fd, source.name(), limits, cancel);

@@ -13,6 +13,10 @@
 
 namespace reelm::preprocess {
 
+/// Follows an error about a path that other programs would read as an image sequence.
+inline constexpr const char* kSequenceHint =
+    " (image sequences are not read: name the images one by one, or make a video of them)";
+
 /// An open file whose bytes from `begin` on are the source.
 struct DescriptorRange {
   int fd = -1;

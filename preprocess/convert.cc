@@ -6,6 +6,19 @@
 #include "core/throw.h"
 
 namespace reelm::preprocess {
+namespace {
+
+/// Not a palette's, whose second plane has no rows.
+bool has_fields(const AVFrame& frame) {
+  if (frame.format == AV_PIX_FMT_PAL8 || frame.height < 2) return false;
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)  // FFmpeg 6.1
+  return (frame.flags & AV_FRAME_FLAG_INTERLACED) != 0;
+#else
+  return frame.interlaced_frame != 0;
+#endif
+}
+
+}  // namespace
 
 TensorView<const std::uint8_t> RgbConverter::convert(const AVFrame& frame) {
   const std::int64_t width = frame.width, height = frame.height;
@@ -13,7 +26,15 @@ TensorView<const std::uint8_t> RgbConverter::convert(const AVFrame& frame) {
   // unset when they do not fit its stride (seen with 340 pixels in 1024 bytes).
   const std::int64_t stride = ((width + 31) / 32 * 32 * 3 + 63) / 64 * 64;
   rgb_.reserve(static_cast<std::size_t>(stride * height + 64));
-  scale(frame, stride);
+  if (has_fields(frame)) {
+    // Each has chroma of its own: FFmpeg 8, which PyAV 18 bundles, converts them apart.
+    for (const int parity : {0, 1}) {
+      point_at_field(frame, parity);
+      scale(*field_, rgb_.data() + parity * stride, 2 * stride);
+    }
+  } else {
+    scale(frame, rgb_.data(), stride);
+  }
   if (!orientation_.identity()) return turn(width, height, stride);
   return {rgb_.data(), {height, width, 3}, {stride, 3, 1}};
 }
@@ -37,7 +58,21 @@ void RgbConverter::make_scaler(const Input& input) {
   input_ = input;
 }
 
-void RgbConverter::scale(const AVFrame& frame, std::int64_t stride) {
+void RgbConverter::point_at_field(const AVFrame& frame, int parity) {
+  if (!field_) field_ = make_frame();
+  field_->width = frame.width;
+  field_->height = (frame.height + 1 - parity) / 2;
+  field_->format = frame.format;
+  field_->color_range = frame.color_range;
+  field_->colorspace = frame.colorspace;
+  field_->chroma_location = frame.chroma_location;
+  for (int i = 0; i < 4; ++i) {
+    field_->linesize[i] = 2 * frame.linesize[i];
+    field_->data[i] = frame.data[i] + parity * frame.linesize[i];
+  }
+}
+
+void RgbConverter::scale(const AVFrame& frame, std::uint8_t* rgb, std::int64_t stride) {
   const std::uint8_t* from[4] = {frame.data[0], frame.data[1], frame.data[2], frame.data[3]};
   int from_strides[4] = {frame.linesize[0], frame.linesize[1], frame.linesize[2],
                          frame.linesize[3]};
@@ -49,7 +84,7 @@ void RgbConverter::scale(const AVFrame& frame, std::int64_t stride) {
     if (frame.format == AV_PIX_FMT_YUVJ420P) input.range = AVCOL_RANGE_JPEG;
   }
   if (!scaler_ || input != input_) make_scaler(input);
-  std::uint8_t* to[4] = {rgb_.data(), nullptr, nullptr, nullptr};
+  std::uint8_t* to[4] = {rgb, nullptr, nullptr, nullptr};
   const int strides[4] = {static_cast<int>(stride), 0, 0, 0};
   sws_scale(scaler_.get(), from, from_strides, 0, frame.height, to, strides);
 }

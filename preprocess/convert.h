@@ -30,13 +30,17 @@ class RgbConverter {
     friend bool operator==(const Input&, const Input&) = default;
   };
   void make_scaler(const Input& input);
-  void scale(const AVFrame& frame, std::int64_t stride);
+  /// Makes `field_` every second row of `frame`, from row `parity`.
+  void point_at_field(const AVFrame& frame, int parity);
+  /// To `rgb`, rows of `stride` bytes.
+  void scale(const AVFrame& frame, std::uint8_t* rgb, std::int64_t stride);
   TensorView<const std::uint8_t> turn(std::int64_t width, std::int64_t height, std::int64_t stride);
 
   Orientation orientation_;
   std::string name_;
   ScalerPtr scaler_;
   Input input_;
+  FramePtr field_;  // a view, of interlaced frames
   ChromaRaiser raiser_;
   AlignedBuffer<std::uint8_t> rgb_;
   AlignedBuffer<std::uint8_t> turned_;

@@ -32,6 +32,7 @@ constexpr std::string_view kFormats[] = {"mov,mp4,m4a,3gp,3g2,mj2",
                                          "obu",
                                          "ivf",
                                          "gif",
+                                         "apng",
                                          "ogg",
                                          "asf",
                                          "nut",
@@ -273,8 +274,9 @@ int Demuxer::choose_video() const {
     if (context_->streams[i]->codecpar->codec_type == AVMEDIA_TYPE_VIDEO && !is_cover(i)) best = i;
   }
   if (best < 0 || is_cover(best)) {
-    throw_error(ErrorCode::kNotFound, "{}: no video stream among the {} of this '{}' file", name_,
-                context_->nb_streams, context_->iformat->name);
+    throw_error(ErrorCode::kNotFound, "{}: no video stream among the {} of this '{}' file{}", name_,
+                context_->nb_streams, context_->iformat->name,
+                best < 0 ? "" : ", only an attached picture");
   }
   const AVCodecParameters& p = *context_->streams[best]->codecpar;
   if (p.width < 1 || p.height < 1) {

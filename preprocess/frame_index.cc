@@ -1,27 +1,17 @@
 // The pass over the packets: which frames there are, and when they are shown.
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "core/throw.h"
+#include "preprocess/frame_order.h"
 #include "preprocess/media_impl.h"
+#include "preprocess/reorder_watch.h"
 
 namespace reelm::preprocess {
 namespace {
 
 // Damaged places in a row after which the rest of the file is given up.
 constexpr int kMaxDamage = 64;
-
-/// What the scan notes besides the packets.
-struct Scan {
-  std::vector<PacketEntry> packets;
-  std::vector<std::uint8_t> shown;
-  std::int64_t without_pts = 0;
-  std::int64_t damaged_places = 0;
-  std::int64_t read = 0;  // packets, also those an edit list hides
-  std::int64_t longest_end = INT64_MIN;
-  bool last_is_torn = false;  // the last packet lacks its end
-};
 
 /// libvpx stores frames that are only referred to as packets of their own (VP8 always, VP9 when
 /// they are not wrapped in a superframe); nothing is shown for them.
@@ -60,6 +50,7 @@ void note_packet(const AVPacket& packet, AVCodecID codec, Scan& scan) {
 Scan read_all(Media::Impl& media, const CancelToken* cancel) {
   Demuxer& demuxer = *media.demuxer;
   const AVCodecID codec = demuxer.video()->codecpar->codec_id;
+  ReorderWatch watch(*demuxer.video()->codecpar);
   const PacketPtr packet = make_packet();
   Scan scan;
   int damage = 0;
@@ -81,89 +72,14 @@ Scan read_all(Media::Impl& media, const CancelToken* cancel) {
     }
     if (packet->size == 0) continue;  // AVI writes these for repeated frames
     note_packet(*packet, codec, scan);
+    watch.look(*packet);
   }
+  scan.times_lie = watch.times_lie();
   if (scan.last_is_torn && scan.packets.size() > 1) {
     scan.packets.pop_back();
     scan.shown.pop_back();
   }
   return scan;
-}
-
-/// Gives every packet a time. Where the container stores none (AVI, raw streams) decoding times
-/// serve: the same set of instants, in another order when frames are reordered.
-void fill_times(Scan& scan, const AVStream& stream, PacketTable& table, FrameIndex& index,
-                const std::string& name) {
-  const auto n = static_cast<std::int64_t>(scan.packets.size());
-  const bool mostly_missing = scan.without_pts * 2 > n;
-  table.counted = scan.without_pts > 0 && stream.codecpar->video_delay > 0;
-  std::int64_t step = 1;  // ticks of a frame, for packets without any time
-  const AVRational rate =
-      stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
-  if (rate.num > 0 && rate.den > 0) {
-    step = std::max<std::int64_t>(av_rescale_q(1, av_inv_q(rate), stream.time_base), 1);
-  }
-  std::int64_t guessed = 0;
-  std::int64_t next = 0;
-  for (PacketEntry& p : scan.packets) {
-    if (mostly_missing || p.pts == AV_NOPTS_VALUE) p.pts = p.dts;  // AVI: B frames have both
-    if (p.pts == AV_NOPTS_VALUE) {
-      p.pts = next;
-      ++guessed;
-    }
-    if (__builtin_add_overflow(p.pts, step, &next)) next = p.pts;
-  }
-  if (guessed * 10 > n) {  // single ones are between neighbours that have
-    index.warnings.push_back(fmt::format(
-        "{}: {} of {} frames carry no time; spaced by the frame rate instead", name, guessed, n));
-  }
-}
-
-/// Takes the packets over from the scan.
-void rank_frames(Scan& scan, PacketTable& table) {
-  table.packets = std::move(scan.packets);
-  std::vector<std::int32_t>& order = table.position;
-  order.reserve(table.packets.size());
-  for (std::size_t i = 0; i < table.packets.size(); ++i) {
-    if (scan.shown[i] != 0) order.push_back(static_cast<std::int32_t>(i));
-  }
-  const auto time = [&](std::int32_t i) { return table.packets[static_cast<std::size_t>(i)].pts; };
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::int32_t x, std::int32_t y) { return time(x) < time(y); });
-  for (std::size_t rank = 0; rank < order.size(); ++rank) {
-    table.packets[static_cast<std::size_t>(order[rank])].rank = static_cast<std::int32_t>(rank);
-  }
-}
-
-/// Whether seeking can be trusted: times that tell packets apart, and key flags that mean
-/// something.
-bool can_seek(const Scan& scan, const PacketTable& table, const AVCodecParameters& p) {
-  if (table.counted || scan.without_pts > 0) return false;
-  std::vector<std::int64_t> times;
-  times.reserve(table.packets.size());
-  std::int64_t keys = 0;
-  for (const PacketEntry& entry : table.packets) {
-    times.push_back(entry.pts);
-    keys += entry.key ? 1 : 0;
-  }
-  std::sort(times.begin(), times.end());
-  if (std::adjacent_find(times.begin(), times.end()) != times.end()) return false;
-  const AVCodecDescriptor* d = avcodec_descriptor_get(p.codec_id);
-  const bool intra_only = d != nullptr && (d->props & AV_CODEC_PROP_INTRA_ONLY) != 0;
-  // An MP4 without a table of key frames says that all frames are.
-  if (!intra_only && keys == static_cast<std::int64_t>(table.packets.size())) return false;
-  switch (p.codec_id) {  // those whose key frames are known to stand alone
-    case AV_CODEC_ID_H264:
-    case AV_CODEC_ID_HEVC:
-    case AV_CODEC_ID_VP8:
-    case AV_CODEC_ID_VP9:
-    case AV_CODEC_ID_AV1:
-    case AV_CODEC_ID_MPEG1VIDEO:
-    case AV_CODEC_ID_MPEG2VIDEO:
-    case AV_CODEC_ID_MPEG4:
-      return true;
-    default:
-      return intra_only;
-  }
 }
 
 void fill_index(const Scan& scan, const AVStream& stream, const PacketTable& table,
@@ -189,20 +105,23 @@ void fill_index(const Scan& scan, const AVStream& stream, const PacketTable& tab
   if (header_fps <= 0 && stream.r_frame_rate.num > 0 && stream.r_frame_rate.den > 0) {
     header_fps = av_q2d(stream.r_frame_rate);
   }
+  const double gap = n > 1 ? (last - first) / (n - 1) : header_fps > 0 ? 1 / header_fps : 0.0;
   index.end_seconds =
       std::max(last, scan.longest_end == INT64_MIN ? last : seconds(scan.longest_end));
-  if (index.end_seconds <= last) {  // packets without durations
-    const double gap = n > 1 ? (last - first) / (n - 1) : header_fps > 0 ? 1 / header_fps : 0.0;
-    index.end_seconds = last + gap;
-  }
-  const double span = index.end_seconds - first;
+  if (index.end_seconds <= last) index.end_seconds = last + gap;  // packets without durations
+  const auto rate = [&] {
+    const double span = index.end_seconds - first;
+    return span > 0 ? n / span : 0.0;
+  };
+  const double counted = rate();
   // The header's rate first, as decord (get_avg_fps) and PyAV (average_rate) tell the references;
   // torchcodec counts instead, and a last frame stored a millisecond short then costs two frames.
   // A header that is far off (FLV: its clock of 1000) says nothing about the video.
-  const double counted = span > 0 ? n / span : 0.0;
   const bool plausible =
       counted <= 0 || n < 3 || (header_fps < 1.5 * counted && counted < 1.5 * header_fps);
-  index.fps = header_fps > 0 && plausible ? header_fps : counted > 0 ? counted : 1.0;
+  // Nor do the durations that FFmpeg takes from it.
+  if (!plausible) index.end_seconds = std::max(index.end_seconds, last + gap);
+  index.fps = header_fps > 0 && plausible ? header_fps : counted > 0 ? rate() : 1.0;
 }
 
 /// Compares with what the header promised.
@@ -222,7 +141,9 @@ void note_losses(const Scan& scan, const AVStream& stream, const AVFormatContext
              context.nb_streams == 1) {  // sound may well go on after the last picture
     promised = static_cast<double>(context.duration) / AV_TIME_BASE;
   }
-  const double found = index.end_seconds - index.pts.front();
+  double found = index.end_seconds - index.pts.front();
+  // Matroska's duration counts from zero, wherever the first frame is.
+  if (stream.duration == AV_NOPTS_VALUE) found = std::max(found, index.end_seconds);
   // One and a half frames of tolerance: the last frame's duration is often not stored.
   const bool short_in_time = promised - found > 1.5 / index.fps;
   const bool short_in_frames = stream.nb_frames > scan.read;
@@ -244,27 +165,71 @@ void note_losses(const Scan& scan, const AVStream& stream, const AVFormatContext
   }
 }
 
-}  // namespace
+/// What is not done to the frames, in words: nothing here is an error, and the references do not
+/// either.
+void note_what_is_left(const MediaInfo& info, FrameIndex& index) {
+  const StreamInfo& s = info.video();
+  const auto videos =
+      std::count_if(info.streams.begin(), info.streams.end(),
+                    [](const StreamInfo& x) { return x.type == "video" && !x.cover; });
+  if (videos > 1) {
+    index.warnings.push_back(fmt::format("{}: {} video streams; stream {} ({}x{}) is the one read",
+                                         info.name, videos, s.index, s.width, s.height));
+  }
+  if (s.is_hdr()) {
+    index.warnings.push_back(
+        fmt::format("{}: HDR ({}) is not tone-mapped; colours are paler than they are shown",
+                    info.name, s.color_transfer));
+  }
+  if (s.is_interlaced()) {
+    index.warnings.push_back(
+        fmt::format("{}: interlaced ({}); the two fields of a frame are not separated", info.name,
+                    s.field_order));
+  }
+}
+
+/// The same for an animated WebP, whose header has it all.
+void index_animation(Media::Impl& media, const WebpTimes& times) {
+  FrameIndex& index = media.index;
+  const auto n = static_cast<std::int64_t>(times.begin.size());
+  if (n > media.limits.frames_considered) {
+    throw_error(ErrorCode::kLimit, "{}: {} frames, over the limit frames-considered ({})",
+                media.source.name(), n, media.limits.frames_considered);
+  }
+  index.ticks = times.begin;
+  for (const std::int64_t t : times.begin) {
+    index.pts.push_back(static_cast<double>(t) / kWebpTicks);
+    index.keyframe.push_back(index.pts.size() == 1 ? 1 : 0);
+  }
+  index.end_seconds = static_cast<double>(times.end) / kWebpTicks;
+  index.fps = times.end > 0 ? static_cast<double>(n) / index.end_seconds : 1.0;
+}
 
 void scan_packets(Media::Impl& media, const CancelToken* cancel) {
   Demuxer& demuxer = *media.demuxer;
-  media.index = {};
-  media.table = {};
   demuxer.set_cancel(cancel);
   if (!media.at_start) demuxer.reopen();
   media.at_start = false;
   Scan scan = read_all(media, cancel);
   demuxer.set_cancel(nullptr);
   const AVStream& stream = *demuxer.video();
-  fill_times(scan, stream, media.table, media.index, media.source.name());
-  rank_frames(scan, media.table);
+  order_frames(scan, stream, media.source.name(), media.table, media.index);
   if (media.table.position.empty()) {
     throw_error(ErrorCode::kFormat, "{}: stream {} ('{}') holds no frame", media.source.name(),
                 demuxer.video_stream(), avcodec_get_name(stream.codecpar->codec_id));
   }
-  media.table.seekable = can_seek(scan, media.table, *stream.codecpar);
   fill_index(scan, stream, media.table, media.index);
   note_losses(scan, stream, *demuxer.context(), media.index, media.source.name());
+  note_what_is_left(media.info, media.index);
+}
+
+}  // namespace
+
+void scan_frames(Media::Impl& media, const CancelToken* cancel) {
+  media.index = {};
+  media.table = {};
+  if (media.animation) return index_animation(media, *media.animation);
+  scan_packets(media, cancel);
 }
 
 }  // namespace reelm::preprocess

@@ -29,6 +29,7 @@ struct FrameReader::Impl {
 
   static std::unique_ptr<FrameSource> make_source(const FrameOrder& order) {
     if (order.media.impl().remote) return make_remote_frames(order);
+    if (order.media.impl().animation) return make_animation_frames(order);
     return order.media.is_image() ? make_image_frames(order) : make_video_frames(order);
   }
 

@@ -27,7 +27,7 @@ struct StageTimes {
   double patchify = 0;
 };
 
-/// One frame, shown upright.
+/// One frame, shown upright. Its size is its own: it may change within a video.
 struct RgbFrame {
   TensorView<const std::uint8_t>
       pixels;              ///< [height, width, 3], RGB; rows may be padded (stride(0))
@@ -44,7 +44,8 @@ class FrameReader {
   struct Options {
     bool allow_seek = true;  ///< false: decode everything from the start; for tests
     int threads = 0;         ///< decoder threads; 0: core/parallel.h's num_threads()
-    Reference reference = Reference::kQwenVlUtils;  ///< whose way with alpha and EXIF; images only
+    Reference reference =
+        Reference::kQwenVlUtils;  ///< whose way with alpha and EXIF; PNG, JPEG and WebP only
     /// Counted up with every frame that leaves the decoder; may be null, else outlives the reader.
     std::atomic<std::int64_t>* progress = nullptr;
   };

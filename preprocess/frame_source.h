@@ -36,9 +36,11 @@ class FrameSource {
 
 /// A still.
 std::unique_ptr<FrameSource> make_image_frames(const FrameOrder& order);
-/// A video, decoded by this process. Throws Error{kUnsupported} without a decoder.
+/// An animated WebP. Throws Error: kFormat, kOutOfMemory.
+std::unique_ptr<FrameSource> make_animation_frames(const FrameOrder& order);
+/// Any other video, decoded by this process. Throws Error{kUnsupported} without a decoder.
 std::unique_ptr<FrameSource> make_video_frames(const FrameOrder& order);
-/// Either, decoded by the process of a sandbox.
+/// Any of them, decoded by the process of a sandbox.
 std::unique_ptr<FrameSource> make_remote_frames(const FrameOrder& order);
 
 }  // namespace reelm::preprocess

@@ -28,6 +28,7 @@ struct ImageHeader {
   Size size;
   std::string mode;  ///< Pillow's mode: "RGB", "RGBA", "L", "LA", "P", "1", "I;16", "CMYK", ...
   int bit_depth = 8;
+  bool animated = false;  ///< a WebP with a frame or more instead of a picture
 };
 
 /// Throws Error: kFormat (broken), kLimit (frame_pixels), kUnsupported.

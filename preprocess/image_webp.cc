@@ -78,6 +78,7 @@ ImageHeader read_webp_header(std::span<const std::byte> bytes, const std::string
   header.format = ImageFormat::kWebp;
   header.size = {features.height, features.width};
   header.mode = features.has_alpha != 0 ? "RGBA" : "RGB";
+  header.animated = features.has_animation != 0;
   return header;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/throw.h"
+#include "preprocess/animation.h"
 #include "preprocess/image.h"
 #include "preprocess/media_impl.h"
 #include "preprocess/sandbox/remote_decoder.h"
@@ -30,7 +31,34 @@ std::optional<double> seconds(std::int64_t ticks, AVRational base) {
   return static_cast<double>(ticks) * base.num / base.den;
 }
 
-void describe_video(const AVStream& stream, const Orientation& orientation, StreamInfo& info) {
+std::string field_order(AVFieldOrder order) {
+  switch (order) {
+    case AV_FIELD_PROGRESSIVE:
+      return "progressive";
+    case AV_FIELD_TT:
+      return "tt";
+    case AV_FIELD_BB:
+      return "bb";
+    case AV_FIELD_TB:
+      return "tb";
+    case AV_FIELD_BT:
+      return "bt";
+    default:
+      return "";
+  }
+}
+
+/// "frame%03d.png", "*.jpg": how other programs are told of image sequences.
+bool is_pattern(const std::string& name) {
+  if (name.find_first_of("*?") != std::string::npos) return true;
+  const std::size_t percent = name.find('%');
+  if (percent == std::string::npos) return false;
+  const std::size_t letter = name.find_first_not_of("0123456789", percent + 1);
+  return letter != std::string::npos && name[letter] == 'd';
+}
+
+void describe_video(AVFormatContext* context, AVStream& stream, const Orientation& orientation,
+                    StreamInfo& info) {
   const AVCodecParameters& p = *stream.codecpar;
   const auto format = static_cast<AVPixelFormat>(p.format);
   info.pixel_format = text(av_get_pix_fmt_name(format));
@@ -55,12 +83,15 @@ void describe_video(const AVStream& stream, const Orientation& orientation, Stre
     info.color_transfer = text(av_color_transfer_name(p.color_trc));
   }
   if (const AVPixFmtDescriptor* d = av_pix_fmt_desc_get(format)) info.bit_depth = d->comp[0].depth;
-  const AVRational aspect = p.sample_aspect_ratio;
+  // The container's word before the codec's.
+  const AVRational aspect = av_guess_sample_aspect_ratio(context, &stream, nullptr);
   if (aspect.num > 0 && aspect.den > 0) info.sample_aspect_ratio = av_q2d(aspect);
+  info.field_order = field_order(p.field_order);
+  info.cover = (stream.disposition & AV_DISPOSITION_ATTACHED_PIC) != 0;
 }
 
 void describe_container(const Demuxer& demuxer, MediaInfo& info) {
-  const AVFormatContext& context = *demuxer.context();
+  AVFormatContext& context = *demuxer.context();
   info.kind = MediaInfo::Kind::kVideo;
   info.container = context.iformat->name;
   if (context.start_time != AV_NOPTS_VALUE) {
@@ -70,7 +101,7 @@ void describe_container(const Demuxer& demuxer, MediaInfo& info) {
     info.duration_seconds = static_cast<double>(context.duration) / AV_TIME_BASE;
   }
   for (unsigned i = 0; i < context.nb_streams; ++i) {
-    const AVStream& stream = *context.streams[i];
+    AVStream& stream = *context.streams[i];
     StreamInfo& s = info.streams.emplace_back();
     s.index = static_cast<int>(i);
     s.type = type_name(stream.codecpar->codec_type);
@@ -81,10 +112,27 @@ void describe_container(const Demuxer& demuxer, MediaInfo& info) {
     s.duration_seconds = seconds(stream.duration, stream.time_base);
     if (stream.codecpar->codec_type == AVMEDIA_TYPE_VIDEO) {
       const bool chosen = s.index == demuxer.video_stream();
-      describe_video(stream, chosen ? demuxer.orientation() : Orientation{}, s);
+      describe_video(&context, stream, chosen ? demuxer.orientation() : Orientation{}, s);
     }
   }
   info.video_stream = demuxer.video_stream();
+}
+
+/// An animated WebP of two frames or more is a video.
+void open_animation(Media::Impl& m) {
+  WebpTimes times = read_webp_times(m.image, m.source.name());
+  const std::size_t n = times.begin.size();
+  if (n < 2) return;
+  m.info.kind = MediaInfo::Kind::kVideo;
+  m.info.duration_seconds = static_cast<double>(times.end) / kWebpTicks;
+  StreamInfo& s = m.info.streams.front();
+  s.frame_count = static_cast<std::int64_t>(n);
+  s.time_base_num = 1;
+  s.time_base_den = kWebpTicks;
+  s.start_seconds = 0;
+  s.duration_seconds = m.info.duration_seconds;
+  if (times.end > 0) s.fps = static_cast<double>(n) / m.info.duration_seconds;
+  m.animation = std::move(times);
 }
 
 void open_image(Media::Impl& m) {
@@ -111,13 +159,15 @@ void open_image(Media::Impl& m) {
     m.image_sizes[static_cast<std::size_t>(reference)] =
         decoded_size(m.image, header.size, reference);
   }
+  if (header.animated) open_animation(m);
 }
 
 /// Recognises and describes the source in this process.
 void open_here(Media::Impl& m, const CancelToken* cancel) {
   std::byte head[16];
   const std::size_t n = m.bytes->read(0, head, sizeof head);
-  if (detect_image(std::span(head, n))) {
+  const std::optional<ImageFormat> image = detect_image(std::span(head, n));
+  if (image && !(*image == ImageFormat::kPng && is_animated_png(*m.bytes))) {
     open_image(m);
     return;
   }
@@ -167,6 +217,14 @@ MediaSource MediaSource::from_memory(std::span<const std::byte> bytes, std::stri
   return source;
 }
 
+void MediaSource::check_exists() const {
+  std::error_code failed;
+  if (kind_ != Kind::kPath || std::filesystem::exists(path_, failed)) return;
+  if (failed) throw_error(ErrorCode::kIo, "{}: {}", name_, failed.message());
+  throw_error(ErrorCode::kNotFound, "{}: no such file{}", name_,
+              is_pattern(path_.filename().string()) ? kSequenceHint : "");
+}
+
 MediaSource MediaSource::from_argument(const std::string& argument) {
   if (argument == "-") return from_descriptor(STDIN_FILENO, "standard input");
   return from_path(argument);
@@ -206,7 +264,7 @@ const FrameIndex& Media::frame_index(const CancelToken* cancel) {
     if (m.remote) {
       m.index = m.remote->frame_index(cancel);
     } else {
-      scan_packets(m, cancel);
+      scan_frames(m, cancel);
     }
     m.scanned = true;
     m.scan_ms = milliseconds_since(start);

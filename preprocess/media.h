@@ -34,6 +34,10 @@ class MediaSource {
   /// MEDIA of the command line: "-" is standard input, everything else a path.
   static MediaSource from_argument(const std::string& argument);
 
+  /// Throws Error{kNotFound} for a path where nothing is, with a hint when it looks like the
+  /// pattern of an image sequence; Error{kIo} for one that cannot be asked about.
+  void check_exists() const;
+
   Kind kind() const noexcept { return kind_; }
   /// Named in errors: the path, "standard input", or what from_memory was given.
   const std::string& name() const noexcept { return name_; }
@@ -71,9 +75,15 @@ struct StreamInfo {
   std::string color_range;   ///< "tv", "pc"
   std::string color_matrix;  ///< "bt709", "smpte170m", ...
   std::string color_primaries;
-  std::string color_transfer;      ///< "smpte2084" and "arib-std-b67" are HDR
-  int bit_depth = 0;               ///< bits of one component
-  double sample_aspect_ratio = 1;  ///< not applied, as in the references
+  std::string color_transfer;
+  int bit_depth = 0;  ///< bits of one component
+  double sample_aspect_ratio =
+      1;                    ///< width : height of a pixel; see SamplingOptions::square_pixels
+  std::string field_order;  ///< "progressive", "tt", "bb", "tb", "bt"
+  bool cover = false;       ///< a picture attached to sound: never the one that is used
+
+  bool is_hdr() const { return color_transfer == "smpte2084" || color_transfer == "arib-std-b67"; }
+  bool is_interlaced() const { return !field_order.empty() && field_order != "progressive"; }
 };
 
 /// What opening a source tells, without reading all of it.

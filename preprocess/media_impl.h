@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/limits.h"
+#include "preprocess/animation.h"
 #include "preprocess/byte_source.h"
 #include "preprocess/demuxer.h"
 #include "preprocess/media.h"
@@ -43,8 +44,9 @@ struct Media::Impl {
   Limits limits;
   MediaSource source;
   std::unique_ptr<ByteSource> bytes;
-  std::unique_ptr<Demuxer> demuxer;  // videos
-  std::vector<std::byte> image;      // the whole file, images
+  std::unique_ptr<Demuxer> demuxer;    // videos, but for animated WebP
+  std::vector<std::byte> image;        // the whole file; images and animated WebP
+  std::optional<WebpTimes> animation;  // animated WebP
   ImageSizes image_sizes;
   std::unique_ptr<RemoteDecoder> remote;  // in a sandbox: instead of demuxer and image
   MediaInfo info;
@@ -59,7 +61,8 @@ struct Media::Impl {
   ~Impl();
 };
 
-/// Fills media.index and media.table from one pass over the packets. See Media::frame_index.
-void scan_packets(Media::Impl& media, const CancelToken* cancel);
+/// Fills media.index and media.table from one pass over the packets (animated WebP: over its
+/// chunks). See Media::frame_index.
+void scan_frames(Media::Impl& media, const CancelToken* cancel);
 
 }  // namespace reelm::preprocess

@@ -1,6 +1,7 @@
 #include "preprocess/plan.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/throw.h"
 #include "preprocess/media_impl.h"
@@ -39,9 +40,27 @@ void finish_grid(MediaPlan& plan, const PreprocessorConfig& config, std::int64_t
                          (config.merge_size * config.merge_size);
 }
 
-Size upright_size(const StreamInfo& s) {
+Size upright_size(const StreamInfo& s, bool square_pixels) {
+  Size size{s.height, s.width};
+  if (square_pixels) {  // the longer side grows: nothing that was coded is lost
+    const double aspect = s.sample_aspect_ratio;
+    if (aspect > 1) size.width = std::llround(static_cast<double>(s.width) * aspect);
+    if (aspect < 1) size.height = std::llround(static_cast<double>(s.height) / aspect);
+  }
   const bool swapped = s.rotation == 90 || s.rotation == 270;
-  return swapped ? Size{s.width, s.height} : Size{s.height, s.width};
+  return swapped ? Size{size.width, size.height} : size;
+}
+
+/// smart_resize, with an error that names the media.
+Size target_size(const MediaPlan& plan, const PreprocessorConfig& config, const PixelLimits& limits,
+                 const std::string& name) {
+  try {
+    return smart_resize(plan.source, config.factor(), limits.min_pixels, limits.max_pixels,
+                        plan.reference);
+  } catch (const Error& e) {
+    const bool limits_fit = limits.max_pixels >= static_cast<double>(limits.min_pixels);
+    throw_error(limits_fit ? ErrorCode::kUnsupported : e.code(), "{}: {}", name, e.what());
+  }
 }
 
 void plan_image(Media& media, const PreprocessorConfig& config, const SamplingOptions& options,
@@ -51,8 +70,7 @@ void plan_image(Media& media, const PreprocessorConfig& config, const SamplingOp
   plan.is_image = true;
   plan.source = media.impl().image_sizes[static_cast<std::size_t>(o.reference)];
   plan.total_frames = 1;
-  plan.resized =
-      smart_resize(plan.source, config.factor(), limits.min_pixels, limits.max_pixels, o.reference);
+  plan.resized = target_size(plan, config, limits, media.info().name);
   // The frame is repeated to fill the temporal patch.
   plan.frame_indices.assign(static_cast<std::size_t>(config.temporal_patch_size), 0);
   plan.frame_pts.assign(static_cast<std::size_t>(config.temporal_patch_size), 0.0);
@@ -97,7 +115,7 @@ void plan_video(Media& media, const PreprocessorConfig& config, const SamplingOp
   plan.video_fps = index.fps;
   plan.start_seconds = index.pts.front();
   plan.duration_seconds = index.end_seconds - index.pts.front();
-  plan.source = upright_size(media.info().video());
+  plan.source = upright_size(media.info().video(), o.square_pixels);
   choose_frames(index, config, o, name, limits, plan);
   const auto n = static_cast<std::int64_t>(plan.frame_indices.size());
   const PixelLimits pixels =
@@ -107,8 +125,7 @@ void plan_video(Media& media, const PreprocessorConfig& config, const SamplingOp
     plan.warnings.push_back(fmt::format("{}: max_pixels {} is over {:.0f}, what {} frames may have",
                                         name, *options.max_pixels, pixels.max_pixels, n));
   }
-  plan.resized =
-      smart_resize(plan.source, config.factor(), pixels.min_pixels, pixels.max_pixels, o.reference);
+  plan.resized = target_size(plan, config, pixels, name);
   finish_grid(plan, config, n);
 }
 

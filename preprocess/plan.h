@@ -27,9 +27,9 @@ struct MediaPlan {
   double duration_seconds = 0;    ///< of the whole video: end of its last frame - start
   double video_fps = 0;           ///< as the reference is told
   double sample_fps = 0;          ///< frames taken per second; an image: 0
-  Size source;                    ///< of a frame, after rotation
-  Size resized;                   ///< multiples of patch_size * merge_size
-  GridThw grid_thw{};             ///< patches
+  Size source;         ///< of a frame, after rotation; with square_pixels the size it is shown at
+  Size resized;        ///< multiples of patch_size * merge_size
+  GridThw grid_thw{};  ///< patches
   std::int64_t n_vision_tokens = 0;   ///< t*h*w / merge_size^2
   std::vector<std::string> warnings;  ///< one line each
 
@@ -38,7 +38,8 @@ struct MediaPlan {
 
 /// Plans `media`. Pixel and frame limits come from `options`, else from `config`, else they are the
 /// reference's constants; fps likewise.
-/// Throws Error: kInvalidArgument (options that contradict each other or leave no frame), kLimit
+/// Throws Error: kInvalidArgument (options that contradict each other or leave no frame),
+/// kUnsupported (an aspect ratio over 200, or a side that no limit leaves room for), kLimit
 /// (frames_kept), and what Media::frame_index throws.
 MediaPlan plan_media(Media& media, const PreprocessorConfig& config,
                      const SamplingOptions& options = {}, const Limits& limits = {},

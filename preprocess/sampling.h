@@ -34,6 +34,9 @@ struct SamplingOptions {
   std::optional<double> to;                  ///< seconds from the start
   Reference reference = Reference::kQwenVlUtils;
   SampleBy sample = SampleBy::kIndex;
+  /// Show a video whose pixels are not square (sample aspect ratio) in the shape it is played in.
+  /// The references look at it as coded; stills are left alone.
+  bool square_pixels = false;
 };
 
 /// Height and width in pixels.

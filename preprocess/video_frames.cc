@@ -44,6 +44,7 @@ class VideoFrames final : public FrameSource {
   void decode(std::int64_t index);
   bool pull(std::int64_t rank, bool any = false);
   void deliver(const AVFrame& frame, std::int64_t index);
+  void note_size(std::int64_t index);
 
   Media::Impl& media_;
   const std::vector<std::int64_t>& indices_;
@@ -60,6 +61,9 @@ class VideoFrames final : public FrameSource {
   int retries_ = 0;
   std::int64_t missing_ = 0, damaged_ = 0;
   std::int64_t first_missing_ = -1, first_damaged_ = -1;
+  Size first_size_;                  // of the frames delivered
+  Size other_size_;                  // of the first that differs
+  std::int64_t first_resized_ = -1;  // its number
 };
 
 VideoFrames::VideoFrames(const FrameOrder& order)
@@ -78,10 +82,19 @@ VideoFrames::VideoFrames(const FrameOrder& order)
 void VideoFrames::deliver(const AVFrame& frame, std::int64_t index) {
   const Timer timer(times_.convert);
   current_.pixels = converter_.convert(frame);
+  note_size(index);
   current_.pts = media_.index.pts[static_cast<std::size_t>(index)];
   if (frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0) {
     if (damaged_++ == 0) first_damaged_ = index;
   }
+}
+
+void VideoFrames::note_size(std::int64_t index) {
+  const Size size{current_.pixels.size(0), current_.pixels.size(1)};
+  if (first_size_ == Size{}) first_size_ = size;
+  if (size == first_size_ || first_resized_ >= 0) return;
+  first_resized_ = index;
+  other_size_ = size;
 }
 
 void VideoFrames::read(std::int64_t index, RgbFrame& frame) {
@@ -164,6 +177,13 @@ void VideoFrames::finish(std::vector<std::string>& warnings) {
   if (damaged_ > 0) {
     warnings.push_back(fmt::format("{}: {} of {} frames are damaged, the first is frame {}", name,
                                    damaged_, n, first_damaged_));
+  }
+  if (first_resized_ >= 0) {
+    warnings.push_back(
+        fmt::format("{}: the size changes within the video, from {}x{} to {}x{} at frame {}; the "
+                    "model is shown one size",
+                    name, first_size_.width, first_size_.height, other_size_.width,
+                    other_size_.height, first_resized_));
   }
 }
 

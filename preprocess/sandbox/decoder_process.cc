@@ -120,8 +120,9 @@ class Decoder {
 
   static void put_stream(const StreamInfo& s, WireWriter& out) {
     out.put(s.index);
-    for (const std::string* text : {&s.type, &s.codec, &s.pixel_format, &s.color_range,
-                                    &s.color_matrix, &s.color_primaries, &s.color_transfer}) {
+    for (const std::string* text :
+         {&s.type, &s.codec, &s.pixel_format, &s.color_range, &s.color_matrix, &s.color_primaries,
+          &s.color_transfer, &s.field_order}) {
       out.put(std::string_view(*text));
     }
     out.put(s.width);
@@ -136,6 +137,7 @@ class Decoder {
     out.put(s.duration_seconds);
     out.put(s.bit_depth);
     out.put(s.sample_aspect_ratio);
+    out.put(s.cover);
   }
 
   void tell_index(std::uint32_t request) {

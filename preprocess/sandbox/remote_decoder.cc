@@ -47,7 +47,7 @@ StreamInfo get_stream(WireReader& in) {
   StreamInfo s;
   s.index = in.get<int>();
   for (std::string* text : {&s.type, &s.codec, &s.pixel_format, &s.color_range, &s.color_matrix,
-                            &s.color_primaries, &s.color_transfer}) {
+                            &s.color_primaries, &s.color_transfer, &s.field_order}) {
     *text = in.get_text();
   }
   s.width = in.get<std::int64_t>();
@@ -62,6 +62,7 @@ StreamInfo get_stream(WireReader& in) {
   s.duration_seconds = in.get_optional<double>();
   s.bit_depth = in.get<int>();
   s.sample_aspect_ratio = in.get<double>();
+  s.cover = in.get<std::uint8_t>() != 0;
   return s;
 }
 
@@ -69,7 +70,8 @@ bool plausible(const StreamInfo& s, const Limits& limits) {
   return in(s.width, 0, limits.frame_pixels) && in(s.height, 0, limits.frame_pixels) &&
          (s.width == 0 || s.height <= limits.frame_pixels / s.width) &&
          (s.rotation == 0 || s.rotation == 90 || s.rotation == 180 || s.rotation == 270) &&
-         std::isfinite(s.fps) && std::isfinite(s.sample_aspect_ratio);
+         std::isfinite(s.fps) && s.sample_aspect_ratio >= 1.0 / INT32_MAX &&
+         s.sample_aspect_ratio <= INT32_MAX;
 }
 
 bool plausible(const FrameIndex& index, const Limits& limits) {
