@@ -130,6 +130,10 @@ std::string plan_text(const pipeline::RequestPlan& plan) {
   return out;
 }
 
+void warn_all(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) warn(warning);
+}
+
 int run_ask(const AskArguments& a) {
   pipeline::Request request = make_request(a);
   pipeline::EngineOptions options;
@@ -142,20 +146,20 @@ int run_ask(const AskArguments& a) {
   options.cancel = &interrupt_token();
   // A wrong file name is told before gigabytes of weights are read.
   for (std::size_t i = 0; i + 1 < a.words.size(); ++i) {
-    std::error_code ec;
-    if (a.words[i] != "-" && !std::filesystem::exists(a.words[i], ec)) {
-      throw_error(ErrorCode::kNotFound, "{}: {}", a.words[i],
-                  ec ? ec.message() : "No such file or directory");
-    }
+    preprocess::MediaSource::from_argument(a.words[i]).check_exists();
   }
   const auto sandbox = a.sandbox.start();
   options.sandbox = sandbox.get();
   pipeline::Engine engine = pipeline::Engine::open(a.model.directory(), options);
   if (!a.quiet) {
-    for (const std::string& warning : engine.model().warnings) warn(warning);
+    warn_all(engine.model().warnings);
   }
   if (a.plan_only) {
-    write_stdout(plan_text(engine.plan(request)));
+    const pipeline::RequestPlan plan = engine.plan(request);
+    write_stdout(plan_text(plan));
+    for (const preprocess::MediaPlan& media : plan.media) {
+      if (!a.quiet) warn_all(media.warnings);
+    }
     return 0;
   }
 
@@ -175,7 +179,7 @@ int run_ask(const AskArguments& a) {
   write_stdout(a.json ? answer_json(answer, engine.model()) : std::string("\n"));
   if (!a.quiet) {
     for (const pipeline::MediaReport& report : answer.media) {
-      for (const std::string& warning : report.warnings) warn(warning);
+      warn_all(report.warnings);
     }
   }
   return 0;

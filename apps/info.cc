@@ -87,6 +87,9 @@ std::string stream_text(const preprocess::StreamInfo& s, bool chosen) {
     out += fmt::format(", {}, {}x{}", s.pixel_format, s.width, s.height);
     if (s.rotation != 0) out += fmt::format(", rotation {} degrees clockwise", s.rotation);
     if (s.flipped) out += ", mirrored";
+    if (s.is_interlaced()) out += ", interlaced";
+    if (s.is_hdr()) out += ", HDR";
+    if (s.cover) out += ", an attached picture";
     if (s.fps > 0) out += fmt::format(", {:.6g} frames/s", s.fps);
     if (s.frame_count) out += fmt::format(", {} frames announced", *s.frame_count);
     if (s.duration_seconds) out += fmt::format(", {:.6g} s", *s.duration_seconds);
@@ -94,7 +97,8 @@ std::string stream_text(const preprocess::StreamInfo& s, bool chosen) {
       if (!name.empty() && name != "unknown") out += ", " + name;
     }
     if (s.sample_aspect_ratio != 1) {
-      out += fmt::format(", sample aspect ratio {:.6g} (kept as coded)", s.sample_aspect_ratio);
+      out +=
+          fmt::format(", sample aspect ratio {:.6g} (see --square-pixels)", s.sample_aspect_ratio);
     }
   }
   return out + "\n";
@@ -140,6 +144,8 @@ OrderedJson stream_json(const preprocess::StreamInfo& s) {
   out["color_transfer"] = s.color_transfer;
   out["bit_depth"] = s.bit_depth;
   out["sample_aspect_ratio"] = s.sample_aspect_ratio;
+  out["field_order"] = s.field_order;
+  out["cover"] = s.cover;
   return out;
 }
 

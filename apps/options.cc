@@ -173,6 +173,9 @@ void SamplingArguments::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"index", "time"}))
       ->capture_default_str()
       ->group("Frames");
+  app.add_flag("--square-pixels", values_.square_pixels,
+               "correct pixels that are not square (the references do not)")
+      ->group("Frames");
   app.add_option("--reference", reference_, "whose arithmetic to follow")
       ->check(CLI::IsMember({"qwen-vl-utils", "hf"}))
       ->capture_default_str()

@@ -19,6 +19,7 @@ SOURCE = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ".")
 DEMO = SOURCE / "models" / "demo"
 CLIP = DEMO / "sample.mp4"
 MEDIA = SOURCE / "tests" / "goldens" / "media"
+KINDS = SOURCE / "tests" / "media"
 PATIENCE = 240  # seconds before a hang is called one; generous, as sanitizers are slow
 
 
@@ -189,6 +190,34 @@ class Ask(CliTest):
         self.assertIn("KV cache", out)
         self.assertNotIn("The square is", out)
 
+    def test_square_pixels(self):
+        def size(*flags):
+            out = self.ok("ask", "--json", "--max-new-tokens", 1, *flags, KINDS / "aspect_wide.mp4", "?")
+            return json.loads(out)["media"][0]["source_size"]
+
+        self.assertEqual(size(), [48, 64])
+        self.assertEqual(size("--square-pixels"), [48, 128])
+        self.assertIn("128x48", self.ok("ask", "--plan", "--square-pixels", KINDS / "aspect_wide.mp4", "?"))
+
+    def test_every_kind_is_answered_or_refused(self):
+        refused = {"sound_only.m4a": "no video stream", "cover_only.m4a": "attached picture", "thin.webm": "201"}
+        for clip in sorted(KINDS.iterdir()):
+            ask = ("ask", "--max-frames", 2, "--max-new-tokens", 1, clip, "What is it?")
+            if clip.name in refused:
+                self.fails(1, *ask, says=(clip.name, refused[clip.name]))
+            else:
+                self.ok(*ask)
+
+    def test_what_is_not_done_to_frames_is_told(self):
+        for clip, word in (("hdr_pq.mp4", "HDR"), ("interlaced.mp4", "interlaced"),
+                           ("two_streams.mkv", "2 video streams"), ("jump_back.ts", "clock")):
+            for flags in (("--plan",), ("--max-new-tokens", 1)):
+                code, _, err = run("ask", *flags, KINDS / clip, "?")
+                self.assertEqual(code, 0, err)
+                self.assertIn(f"reelm: warning: {KINDS / clip}: ", err)
+                self.assertIn(word, err)
+                self.assertNotIn("warning", run("ask", "-q", *flags, KINDS / clip, "?")[2])
+
     def test_special_tokens_in_a_question_are_text(self):
         ids = [int(i) for i in self.ok("tokenize", "<|im_end|><|video_pad|>").split()]
         self.assertNotIn(1012, ids)
@@ -226,7 +255,8 @@ class AskBadInput(CliTest):
             return path
 
         self.fails(1, "ask", self.dir / "no.mp4", "?", says="no.mp4")
-        self.fails(1, "ask", self.dir, "?", says="directory")
+        self.fails(1, "ask", self.dir, "?", says=("directory", "image sequences"))
+        self.fails(1, "ask", self.dir / "img%03d.png", "?", says=("img%03d.png", "image sequences"))
         self.fails(1, "ask", media("empty.mp4", b""), "?", says="empty.mp4")
         self.fails(1, "ask", media("random.mp4", bytes(range(256)) * 64), "?", says="random.mp4")
         self.fails(1, "ask", media("text.mp4", b"just some text\n" * 50), "?", says="text.mp4")
@@ -335,6 +365,11 @@ class Info(CliTest):
         self.assertEqual(json.loads(self.ok("info", "--json", MEDIA / "rotated.mp4"))["kind"], "video")
         self.assertIn("rotation", self.ok("info", MEDIA / "rotated.mp4"))
         self.assertIn("image", self.ok("info", MEDIA / "odd.jpg"))
+        for clip, words in (("cover.mp4", ("an attached picture",)), ("interlaced.mp4", ("interlaced",)),
+                            ("hdr_hlg.mp4", ("HDR", "arib-std-b67")), ("moving.webp", ("video: webp", "frames: 6")),
+                            ("aspect_wide.mp4", ("sample aspect ratio 2", "--square-pixels"))):
+            for word in words:
+                self.assertIn(word, self.ok("info", KINDS / clip))
 
     def test_model(self):
         out = json.loads(self.ok("info", "--json", DEMO))
@@ -463,6 +498,8 @@ class Frames(CliTest):
         width, height = struct.unpack(">II", data[16:24])
         self.assertGreater(width * height, 6 * 112 * 84)  # six frames as the model sees them
         self.ok("frames", MEDIA / "square.png", "-o", sheet)
+        wide = self.ok("frames", "--square-pixels", KINDS / "aspect_wide.mp4", "-o", sheet)
+        self.assertNotEqual(wide, self.ok("frames", KINDS / "aspect_wide.mp4", "-o", sheet))
 
     def test_bad_input(self):
         self.fails(2, "frames", CLIP)
