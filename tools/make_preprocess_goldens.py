@@ -270,26 +270,54 @@ def image_cases():
 
 # Quarter turns counter-clockwise that numpy must make of the stored frame, and mirroring before it.
 TURNS = {"turned_90.mp4": (3, False), "turned_180.mp4": (2, False), "turned_270.mp4": (1, False),
-         "mirrored.mp4": (0, True), "mirrored_90.mp4": (3, True)}
+         "mirrored.mp4": (0, True), "mirrored_90.mp4": (3, True), "mirrored_180.mp4": (2, True),
+         "mirrored_270.mp4": (1, True), "aspect_turned.mp4": (3, False)}
+# Chroma of odd widths is interpolated a little differently by versions of FFmpeg: the first frame is kept whole.
+NEARLY = ("odd.webm",)
 # The inverse DCT of MPEG-2 and MPEG-4 may differ by one between versions of FFmpeg.
 INEXACT = ("open_group.ts", "reordered.avi")
+
+
+# Nothing to show in them.
+REFUSED = ("sound_only.m4a", "cover_only.m4a")
+
+
+def pyav_frames(path):
+    """RGB and seconds (None: the container does not say) of every frame, as stored."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(container.streams.best("video")):
+            seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
+            yield frame.to_ndarray(format="rgb24"), seconds
+
+
+def webp_frames(path):
+    """The same by Pillow, on white as qwen-vl-utils' to_rgb: PyAV reads no animated WebP."""
+    seconds = 0
+    with PIL.Image.open(path) as image:
+        for i in range(image.n_frames):
+            image.seek(i)
+            yield np.asarray(qwen.to_rgb(image)), seconds
+            seconds += image.info["duration"] / 1000
 
 
 def frame_cases():
     cases = {}
     for path in sorted(MEDIA.iterdir()):
+        if path.name in REFUSED:
+            continue
         turns, mirror = TURNS.get(path.name, (0, False))
-        crcs, sums, pts = [], [], []
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                pixels = frame.to_ndarray(format="rgb24")
-                pixels = np.rot90(pixels[:, ::-1] if mirror else pixels, turns)
-                crcs.append(crc(pixels))
-                sums.append(int(pixels.sum()))
-                pts.append(float(frame.pts * frame.time_base))
-        exact = path.name not in INEXACT
-        cases[path.name] = {"size": list(pixels.shape[:2]), "pts": [round(t, 6) for t in pts],
-                            **({"crc": crcs} if exact else {"sum": sums})}
+        crcs, sums, pts, sizes, whole = [], [], [], [], None
+        for pixels, seconds in (webp_frames if path.suffix == ".webp" else pyav_frames)(path):
+            pixels = np.rot90(pixels[:, ::-1] if mirror else pixels, turns)
+            crcs.append(crc(pixels))
+            sums.append(int(pixels.sum()))
+            whole = base64.b64encode(pixels.tobytes()).decode() if not pts and path.name in NEARLY else whole
+            pts.append(seconds if seconds is None else round(seconds, 6))
+            sizes.append(list(pixels.shape[:2]))
+        same = all(size == sizes[0] for size in sizes)
+        cases[path.name] = {"size": sizes[0], **({} if same else {"sizes": sizes}), "pts": pts,
+                            **({"sum": sums} if path.name in INEXACT + NEARLY else {"crc": crcs}),
+                            **({"first": whole} if whole else {})}
     return cases
 
 
