@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands.h"
+#include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/parallel.h"
@@ -32,6 +33,7 @@ struct AskArguments {
   bool quiet = false;
   bool plan_only = false;
   bool no_overlap = false;
+  TimeoutOption timeout;
 };
 
 /// The media and the question. A question that is a file's name is a forgotten question.
@@ -135,6 +137,7 @@ void warn_all(const std::vector<std::string>& warnings) {
 }
 
 int run_ask(const AskArguments& a) {
+  a.timeout.start();
   pipeline::Request request = make_request(a);
   pipeline::EngineOptions options;
   options.dtypes = a.dtypes.parse();
@@ -230,6 +233,7 @@ void add_ask(CLI::App& app, Command& chosen) {
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  a->timeout.add_to(*sub);
   sub->add_flag("--no-overlap", a->no_overlap,
                 "read no frames ahead while others are encoded (to compare; answers are the same)");
   sub->add_flag("--json", a->json, "print one JSON object instead of streaming the answer");

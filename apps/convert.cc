@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/parallel.h"
@@ -21,9 +22,11 @@ struct ConvertArguments {
   bool quiet = false;
   int threads = 0;
   Limits limits;
+  TimeoutOption timeout;
 };
 
 int run_convert(const ConvertArguments& a) {
+  a.timeout.start();
   if (a.threads > 0) set_num_threads(a.threads);
   ProgressLine progress(!a.quiet);
   pipeline::ConvertOptions options;
@@ -58,6 +61,7 @@ void add_convert(CLI::App& app, Command& chosen) {
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  a->timeout.add_to(*sub);
   sub->add_flag("-q,--quiet", a->quiet, "no progress");
   add_limits(*sub, a->limits);
   sub->footer(

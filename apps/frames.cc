@@ -3,6 +3,7 @@
 
 #include "apps/commands.h"
 #include "apps/contact_sheet.h"
+#include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/throw.h"
@@ -21,9 +22,11 @@ struct FramesArguments {
   std::int64_t columns = 0;
   std::int64_t tile_width = 0;
   bool quiet = false;
+  TimeoutOption timeout;
 };
 
 int run_frames(const FramesArguments& a) {
+  a.timeout.start();
   const preprocess::SamplingOptions sampling = a.sampling.options();
   check_writable(a.output);
   const auto config = preprocess::load_preprocessor_config(a.model.directory(), a.model.limits);
@@ -76,6 +79,7 @@ void add_frames(CLI::App& app, Command& chosen) {
   sub->add_option("--tile-width", a->tile_width, "pixels a frame is drawn wide (0: up to 320)")
       ->check(CLI::Range(0, 8192))
       ->capture_default_str();
+  a->timeout.add_to(*sub);
   sub->add_flag("-q,--quiet", a->quiet, "no warnings");
   sub->footer(
       "Examples:\n"

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands.h"
+#include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/throw.h"
@@ -23,6 +24,7 @@ struct InfoArguments {
   bool json = false;
   bool tensors = false;
   bool pts = false;
+  TimeoutOption timeout;
 };
 
 double megabytes(std::int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
@@ -172,6 +174,7 @@ void print_media_json(preprocess::Media& media) {
 }
 
 int run_info(const InfoArguments& a) {
+  a.timeout.start();
   std::error_code ec;
   const std::string what = a.what.empty() ? a.model.directory().string() : a.what;
   if (std::filesystem::is_directory(what, ec)) {
@@ -195,6 +198,7 @@ void add_info(CLI::App& app, Command& chosen) {
                   "a model directory, or a video or image (- is standard input); else the model");
   a->model.add_to(*sub);
   a->sandbox.add_to(*sub);
+  a->timeout.add_to(*sub);
   sub->add_flag("--json", a->json, "print one JSON object");
   sub->add_flag("--tensors", a->tensors, "list every tensor of a model");
   sub->add_flag("--pts", a->pts, "list the time of every frame of a video");

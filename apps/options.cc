@@ -24,11 +24,14 @@ constexpr std::array kIntegerLimits = {
                             "pixels of a coded frame or image"},
     LimitFlag<std::int64_t>{"media-bytes", &Limits::media_bytes,
                             "bytes spooled from standard input"},
+    LimitFlag<std::int64_t>{"image-bytes", &Limits::image_bytes,
+                            "size of a PNG, JPEG or WebP file"},
+    LimitFlag<std::int64_t>{"decoded-bytes", &Limits::decoded_bytes,
+                            "decoded frames alive at a time"},
     LimitFlag<std::int64_t>{"frames-considered", &Limits::frames_considered,
                             "frames in a container"},
     LimitFlag<std::int64_t>{"frames-kept", &Limits::frames_kept, "frames sampled from one video"},
-    LimitFlag<std::int64_t>{"probe-bytes", &Limits::probe_bytes,
-                            "bytes read to recognise a container"},
+    LimitFlag<std::int64_t>{"probe-bytes", &Limits::probe_bytes, "bytes read to open a container"},
     LimitFlag<std::int64_t>{"streams", &Limits::streams, "streams in a container"},
     LimitFlag<std::int64_t>{"media-count", &Limits::media_count, "videos and images in one prompt"},
     LimitFlag<std::int64_t>{"prompt-tokens", &Limits::prompt_tokens, "tokens of a prompt"},
@@ -37,12 +40,15 @@ constexpr std::array kIntegerLimits = {
     LimitFlag<std::int64_t>{"json-bytes", &Limits::json_bytes, "size of a JSON file"},
     LimitFlag<std::int64_t>{"json-depth", &Limits::json_depth, "nesting of a JSON file"},
     LimitFlag<std::int64_t>{"tensor-count", &Limits::tensor_count, "tensors in a checkpoint"},
+    LimitFlag<std::int64_t>{"tensor-rank", &Limits::tensor_rank, "sizes of a tensor"},
 };
 constexpr std::array kSecondsLimits = {
     LimitFlag<double>{"probe-seconds", &Limits::probe_seconds, "seconds to recognise a container"},
     LimitFlag<double>{"stall-seconds", &Limits::stall_seconds,
                       "seconds of decoding without a frame"},
 };
+static_assert(sizeof(Limits) == 8 * (kIntegerLimits.size() + kSecondsLimits.size()),
+              "every limit has a flag");
 
 template <typename T>
 void add_limit(CLI::App& app, Limits& limits, const LimitFlag<T>& flag) {

@@ -1,32 +1,26 @@
 #include "apps/output.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
+#include "apps/interrupt.h"
+#include "core/pending_file.h"
 #include "core/throw.h"
 
 namespace reelm::apps {
 
-namespace {
-
-extern "C" void on_interrupt(int) { interrupt_token().cancel(); }
-
-std::filesystem::path aside(const std::filesystem::path& path) {
-  std::filesystem::path out = path;
-  out += ".tmp" + std::to_string(::getpid());
-  return out;
-}
-
-}  // namespace
-
 void write_stdout(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw_error(ErrorCode::kIo, "standard output: {}", std::strerror(errno));
+  while (!text.empty()) {
+    const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (n < 0 && errno == EINTR) {  // nobody reads, and Ctrl-C came
+      interrupt_token().check();
+      continue;
+    }
+    if (n < 0) throw_error(ErrorCode::kIo, "standard output: {}", std::strerror(errno));
+    text.remove_prefix(static_cast<std::size_t>(n));
   }
 }
 
@@ -55,47 +49,13 @@ void check_writable(const std::filesystem::path& path) {
   if (std::filesystem::is_directory(path, ec)) {
     throw_error(ErrorCode::kIo, "{}: is a directory, expected a file to write", path.string());
   }
-  const std::filesystem::path probe = aside(path);
-  const int fd = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (fd < 0) throw_error(ErrorCode::kIo, "{}: {}", path.string(), std::strerror(errno));
-  ::close(fd);
-  ::unlink(probe.c_str());
+  const PendingFile probe(path);
 }
 
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  const std::filesystem::path temporary = aside(path);
-  const auto fail = [&](int error) {
-    ::unlink(temporary.c_str());
-    throw_error(ErrorCode::kIo, "{}: {}", path.string(), std::strerror(error));
-  };
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) fail(errno);
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int error = errno;
-      ::close(fd);
-      fail(error);
-    }
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  if (::close(fd) != 0) fail(errno);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(errno);
-}
-
-CancelToken& interrupt_token() {
-  static CancelToken token;
-  static const bool installed = [] {
-    struct sigaction action {};
-    action.sa_handler = on_interrupt;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one kills
-    ::sigaction(SIGINT, &action, nullptr);
-    ::sigaction(SIGTERM, &action, nullptr);
-    return true;
-  }();
-  (void)installed;
-  return token;
+  PendingFile file(path, &interrupt_token());
+  file.write(bytes.data(), bytes.size());
+  file.commit();
 }
 
 ProgressLine::ProgressLine(bool enabled) : enabled_(enabled && ::isatty(STDERR_FILENO) == 1) {}

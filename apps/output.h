@@ -1,5 +1,4 @@
-// Writing to the outside: standard output that notices a full disk, files that appear whole,
-// Ctrl-C.
+// Writing to the outside: standard output that notices a full disk, files that appear whole.
 #pragma once
 
 #include <filesystem>
@@ -8,28 +7,24 @@
 #include <string>
 #include <string_view>
 
-#include "core/cancel.h"
-
 namespace reelm::apps {
 
-/// Writes to standard output and flushes. Throws Error{kIo} when it cannot.
+/// Writes to standard output. Throws Error{kIo} when it cannot, {kCancelled}.
 void write_stdout(std::string_view text);
 
 /// "reelm: warning: ..." on standard error.
 void warn(std::string_view message);
 
-/// Reads standard input to its end, `limit` bytes at most. Throws Error{kIo}, {kLimit}.
+/// Reads standard input to its end, `limit` bytes at most. Throws Error{kIo}, {kLimit},
+/// {kCancelled}.
 std::string read_stdin(std::int64_t limit);
 
 /// Throws Error{kIo} unless a file could be written there: said before the work, not after it.
 void check_writable(const std::filesystem::path& path);
 
 /// Writes beside `path` and renames: readers see the old file or the new one, never half.
-/// Throws Error{kIo}; nothing is left behind then.
+/// Throws Error{kIo}, {kCancelled}; nothing is left behind then.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
-
-/// The token that Ctrl-C and SIGTERM cancel. A second Ctrl-C kills the process.
-CancelToken& interrupt_token();
 
 /// A line of progress on standard error, when that is a terminal; rewritten in place.
 class ProgressLine {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/mapped_file.h"
@@ -23,9 +24,11 @@ struct PerplexityArguments {
   std::int64_t context = 512;
   int threads = 0;
   bool quiet = false;
+  TimeoutOption timeout;
 };
 
 int run_perplexity(const PerplexityArguments& a) {
+  a.timeout.start();
   const MappedFile file(a.file);
   const std::string text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   if (a.threads > 0) set_num_threads(a.threads);
@@ -68,6 +71,7 @@ void add_perplexity(CLI::App& app, Command& chosen) {
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  a->timeout.add_to(*sub);
   sub->add_flag("--quiet", a->quiet, "no progress line");
   sub->footer(
       "Example:\n"

@@ -6,7 +6,8 @@
 #include <exception>
 #include <new>
 
-#include "apps/output.h"
+#include "apps/interrupt.h"
+#include "core/mapped_file.h"
 
 namespace reelm::apps {
 
@@ -24,7 +25,7 @@ int exit_code(ErrorCode code) noexcept {
     case ErrorCode::kInvalidArgument:
       return kExitUsage;
     case ErrorCode::kCancelled:
-      return kExitInterrupted;
+      return interrupted() ? kExitInterrupted : kExitFailed;
     default:
       return kExitFailed;
   }
@@ -33,6 +34,7 @@ int exit_code(ErrorCode code) noexcept {
 int run_program(const std::string& program, const std::function<int()>& body) {
   try {
     (void)interrupt_token();
+    guard_mapped_files();
     return body();
   } catch (const Error& e) {
     return fail(program, e.what(), exit_code(e.code()));

@@ -16,10 +16,10 @@ inline constexpr int kExitInterrupted = 130;  // as a shell reports SIGINT
 /// hold anything); returns `code`.
 int fail(const std::string& program, const std::string& message, int code);
 
-/// kExitUsage for kInvalidArgument, kExitInterrupted for kCancelled, else kExitFailed.
+/// kExitUsage for kInvalidArgument, kExitInterrupted for kCancelled by a signal, else kExitFailed.
 int exit_code(ErrorCode code) noexcept;
 
-/// The whole of main(): catches Ctrl-C and what `body` throws.
+/// The whole of main(): catches Ctrl-C and what `body` throws, and guards mapped files.
 int run_program(const std::string& program, const std::function<int()>& body);
 
 }  // namespace reelm::apps

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/throw.h"
@@ -20,6 +21,7 @@ struct VerifyArguments {
   DtypeOptions dtypes = {.decoder = "f32"};
   std::string kv_dtype = "auto";
   int threads = 0;
+  TimeoutOption timeout;
 };
 
 std::string number(double value) {
@@ -27,6 +29,7 @@ std::string number(double value) {
 }
 
 int run_verify(const VerifyArguments& a) {
+  a.timeout.start();
   pipeline::VerifyOptions options;
   options.model = a.model.model;
   options.media.assign(a.media.begin(), a.media.end());
@@ -34,6 +37,7 @@ int run_verify(const VerifyArguments& a) {
   options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
   options.threads = a.threads;
   options.limits = a.model.limits;
+  options.cancel = &interrupt_token();
   const pipeline::VerifyReport report = pipeline::verify_golden(a.golden, options);
   std::string out = fmt::format("{:<32}{:>11}{:>13}{:>9}  {:<34}verdict\n", "stage", "max abs",
                                 "relative L2", "exact", "bound");
@@ -62,6 +66,7 @@ void add_verify(CLI::App& app, Command& chosen) {
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  a->timeout.add_to(*sub);
   sub->footer(
       "Exit code 1 when any bound is broken. Example:\n"
       "  reelm verify tests/goldens/demo_direction.safetensors");

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <memory>
 
+#include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "apps/program.h"

@@ -27,6 +27,13 @@ const char* error_code_name(ErrorCode code) noexcept {
   return "unknown";
 }
 
+namespace {
+const Error kOutOfMemoryError(ErrorCode::kOutOfMemory, "out of memory");
+}
+
+// A copy of an exception shares its text.
+void throw_out_of_memory() { throw Error(kOutOfMemoryError); }
+
 namespace internal {
 void check_failed(const char* file, int line, const char* condition) noexcept {
   std::fprintf(stderr, "reelm: bug: %s:%d: check failed: %s\n", file, line, condition);

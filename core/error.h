@@ -32,6 +32,10 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
+/// Throws Error{kOutOfMemory} "out of memory", made beforehand: works when nothing can be
+/// allocated.
+[[noreturn]] void throw_out_of_memory();
+
 namespace internal {
 [[noreturn]] void check_failed(const char* file, int line, const char* condition) noexcept;
 }

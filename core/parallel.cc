@@ -3,6 +3,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
 #ifdef __SANITIZE_THREAD__
 #include <thread>
 #include <vector>
@@ -13,6 +15,26 @@ namespace reelm {
 namespace {
 int g_threads = 0;  // 0: OpenMP's default (OMP_NUM_THREADS or the cores of the affinity mask)
 thread_local bool t_serial = false;
+
+/// The first exception of a loop's threads: none may leave a parallel region or a thread.
+class FirstFailure {
+ public:
+  void run(internal::LoopBody body, void* context, std::int64_t begin, std::int64_t end) noexcept {
+    try {
+      body(context, begin, end);
+    } catch (...) {
+      if (!taken_.exchange(true)) failure_ = std::current_exception();
+    }
+  }
+  /// After the threads have joined.
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::atomic<bool> taken_{false};
+  std::exception_ptr failure_;
+};
 }  // namespace
 
 SerialLoops::SerialLoops() noexcept : before_(t_serial) { t_serial = true; }
@@ -35,11 +57,12 @@ void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) 
     body(context, 0, n);
     return;
   }
+  FirstFailure failure;
 #ifdef __SANITIZE_THREAD__
   // ThreadSanitizer does not see libgomp's barriers and would report every loop.
   std::vector<std::thread> team;
   for (std::int64_t i = 0; i < pieces; ++i) {
-    team.emplace_back(body, context, n * i / pieces, n * (i + 1) / pieces);
+    team.emplace_back([&, i] { failure.run(body, context, n * i / pieces, n * (i + 1) / pieces); });
   }
   for (std::thread& thread : team) thread.join();
 #else
@@ -50,9 +73,10 @@ void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) 
     const std::int64_t index = omp_get_thread_num();
     const std::int64_t begin = n * index / team;
     const std::int64_t end = n * (index + 1) / team;
-    if (begin < end) body(context, begin, end);
+    if (begin < end) failure.run(body, context, begin, end);
   }
 #endif
+  failure.rethrow();
 }
 }  // namespace internal
 

@@ -34,7 +34,8 @@ class SerialLoops {
 /// Calls fn(begin, end) over disjoint ranges that cover [0, n), each at least `grain` long (but the
 /// last), at most one range a thread. Runs in the caller when one range is enough. Whatever fn
 /// writes for an index must not depend on the split: results are bitwise equal for any number of
-/// threads. fn must not throw.
+/// threads. What fn throws (no memory for a thread's scratch) is thrown here once all threads are
+/// done: the first of it.
 template <typename Fn>
 void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
   auto body = [](void* context, std::int64_t begin, std::int64_t end) {

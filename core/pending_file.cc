@@ -50,6 +50,7 @@ PendingFile::PendingFile(const std::filesystem::path& path, const CancelToken* c
   static std::atomic<unsigned> counter{0};
   remove_leftovers(path);
   pending_ = path.string() + fmt::format("{}{}-{}", kPart, ::getpid(), counter++);
+  leftover_.emplace(pending_);  // before it exists: a signal may come in between
   fd_ = ::open(pending_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   // A constructor that throws runs no destructor: then the file does not exist.
   if (fd_ < 0) fail("create");
@@ -78,6 +79,7 @@ void PendingFile::commit() {
   // Renamed while it is locked still: nobody takes it for a leftover.
   if (::rename(pending_.c_str(), path_.c_str()) != 0) fail("rename");
   pending_.clear();
+  leftover_.reset();
   if (::close(std::exchange(fd_, -1)) != 0) fail("write");
 }
 

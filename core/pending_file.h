@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "core/cancel.h"
+#include "core/leftovers.h"
 
 namespace reelm {
 
@@ -31,6 +33,7 @@ class PendingFile {
 
   std::filesystem::path path_;
   std::string pending_;
+  std::optional<Leftover> leftover_;  // pending_, for a process that is told to end
   const CancelToken* cancel_;
   int fd_ = -1;
 };

@@ -14,7 +14,6 @@ namespace reelm {
 namespace {
 
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // as the reference
-constexpr std::size_t kMaxRank = 8;
 constexpr const char* kMetadata = "__metadata__";
 
 /// A dtype of the format; `dtype` is empty for those reelm does not compute with.
@@ -67,16 +66,11 @@ const DTypeInfo& dtype_of(const Json& entry, const std::string& where) {
               Json(name.substr(0, 60)).dump(-1, ' ', true, Json::error_handler_t::replace));
 }
 
-const Json& array_of(const Json& entry, const char* key, const std::string& where,
-                     std::size_t max_size) {
+const Json& array_of(const Json& entry, const char* key, const std::string& where) {
   const auto it = entry.find(key);
-  if (it == entry.end() || !it->is_array() || it->size() > max_size) {
-    throw_error(ErrorCode::kFormat, "{}: '{}' is {}, expected an array of at most {} numbers",
-                where, key,
-                it == entry.end() ? "missing"
-                : it->is_array()  ? fmt::format("an array of {}", it->size())
-                                  : it->type_name(),
-                max_size);
+  if (it == entry.end() || !it->is_array()) {
+    throw_error(ErrorCode::kFormat, "{}: '{}' is {}, expected an array of numbers", where, key,
+                it == entry.end() ? "missing" : it->type_name());
   }
   return *it;
 }
@@ -90,7 +84,7 @@ std::uint64_t number_of(const Json& value, const char* key, const std::string& w
 }
 
 Entry parse_entry(const std::string& name, const Json& json, const std::string& where,
-                  std::uint64_t data_bytes) {
+                  std::uint64_t data_bytes, const Limits& limits) {
   if (!json.is_object()) {
     throw_error(ErrorCode::kFormat, "{}: expected an object, found {}", where, json.type_name());
   }
@@ -98,7 +92,12 @@ Entry parse_entry(const std::string& name, const Json& json, const std::string& 
   std::uint64_t bits = static_cast<std::uint64_t>(entry.dtype->bits);
   bool empty = false;
   bool overflow = false;
-  for (const Json& value : array_of(json, "shape", where, kMaxRank)) {
+  const Json& shape = array_of(json, "shape", where);
+  if (static_cast<std::int64_t>(shape.size()) > limits.tensor_rank) {
+    throw_error(ErrorCode::kLimit, "{}: a shape of {} sizes, over the limit tensor-rank ({})",
+                where, shape.size(), limits.tensor_rank);
+  }
+  for (const Json& value : shape) {
     const std::uint64_t size = number_of(value, "shape", where);
     entry.shape.push_back(static_cast<std::int64_t>(size));
     empty = empty || size == 0;
@@ -108,7 +107,7 @@ Entry parse_entry(const std::string& name, const Json& json, const std::string& 
   if (overflow && !empty) {
     throw_error(ErrorCode::kFormat, "{}: the size of {} overflows", where, json["shape"].dump());
   }
-  const Json& offsets = array_of(json, "data_offsets", where, 2);
+  const Json& offsets = array_of(json, "data_offsets", where);
   if (offsets.size() != 2) {
     throw_error(ErrorCode::kFormat, "{}: 'data_offsets' has {} numbers, expected 2", where,
                 offsets.size());
@@ -167,7 +166,7 @@ std::vector<Entry> parse_entries(const Json& header, const std::string& path,
   for (const auto& [name, json] : header.get_ref<const Json::object_t&>()) {
     if (name == kMetadata) continue;
     entries.push_back(
-        parse_entry(name, json, fmt::format("{}: tensor '{}'", path, name), data_bytes));
+        parse_entry(name, json, fmt::format("{}: tensor '{}'", path, name), data_bytes, limits));
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);

@@ -42,13 +42,13 @@ struct OtherTensor {
 
 /// One safetensors file, mapped; every size in its header has been checked against the length of
 /// the file before it was used. Movable. Format: https://github.com/huggingface/safetensors, whose
-/// checks these are (data without gaps, overlap or remainder; rank at most 8; header at most
-/// 100 MB and Limits::json_bytes; a name at most once).
+/// checks these are (data without gaps, overlap or remainder; rank at most Limits::tensor_rank;
+/// header at most 100 MB and Limits::json_bytes; a name at most once).
 class SafetensorsFile {
  public:
   /// Maps and checks `path`. Throws Error naming file and tensor: kNotFound/kIo from opening,
-  /// kFormat (not what it claims to be), kLimit (header bytes, number of tensors), kUnsupported (a
-  /// dtype nobody has heard of).
+  /// kFormat (not what it claims to be), kLimit (header bytes, number and rank of tensors),
+  /// kUnsupported (a dtype nobody has heard of).
   static SafetensorsFile open(const std::filesystem::path& path, const Limits& limits = {});
 
   const std::filesystem::path& path() const noexcept { return file_.path(); }
@@ -60,6 +60,8 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
   /// Bytes of all tensors together, header not counted.
   std::int64_t total_bytes() const noexcept { return total_bytes_; }
+  /// As MappedFile::check_intact.
+  void check_intact() const { file_.check_intact(); }
 
   /// The tensor of that name or nullptr. Throws Error{kUnsupported} when the file has it in a dtype
   /// reelm cannot read.
@@ -109,6 +111,10 @@ class Checkpoint {
   const std::vector<SafetensorsFile>& files() const noexcept { return files_; }
   /// Bytes of all tensors together.
   std::int64_t total_bytes() const noexcept { return total_bytes_; }
+  /// As MappedFile::check_intact, of every file.
+  void check_intact() const {
+    for (const SafetensorsFile& file : files_) file.check_intact();
+  }
 
   /// As SafetensorsFile::find.
   const StoredTensor* find(std::string_view name) const;

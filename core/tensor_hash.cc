@@ -52,7 +52,7 @@ std::uint64_t hash_bytes(std::span<const std::byte> bytes) noexcept {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
-std::uint64_t hash_tensors(std::span<const StoredTensor> tensors) {
+std::uint64_t hash_tensors(std::span<const StoredTensor> tensors, const CancelToken* cancel) {
   std::vector<Piece> pieces;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const auto bytes = tensors[i].bytes;
@@ -65,6 +65,7 @@ std::uint64_t hash_tensors(std::span<const StoredTensor> tensors) {
   std::atomic<std::size_t> unreadable{none};
   parallel_for(std::ssize(pieces), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      if (cancel != nullptr) cancel->check();
       if (populate(pieces[i].bytes)) {
         hashes[i] = hash_bytes(pieces[i].bytes);
       } else {

@@ -65,6 +65,7 @@ bool WeightReader::find_packed(const std::string& name, std::int64_t out_feature
 
 kernels::StoredMatrix WeightReader::stored(const std::string& name,
                                            std::initializer_list<std::int64_t> shape) const {
+  if (cancel_ != nullptr) cancel_->check();
   const StoredTensor& tensor = checkpoint_->get(name, shape);
   std::int64_t cols = 1;
   for (const std::int64_t size : std::span(shape.begin(), shape.size()).subspan(1)) cols *= size;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/cancel.h"
 #include "../core/safetensors.h"
 #include "linear.h"
 
@@ -36,13 +37,17 @@ struct WeightLog {
 /// Reads weights by name. A packed weight is looked for as a U8 tensor
 /// "<first prefix>+<last names of the other prefixes>.<type>", for example
 /// "model.layers.0.self_attn.q_proj+k_proj+v_proj.int8", in `packed` (a cache; may be null), then
-/// in the checkpoint (a converted one); where neither has it, its parts are packed.
+/// in the checkpoint (a converted one); where neither has it, its parts are packed. `cancel` (may
+/// be null) is polled before each weight: what reads one throws Error{kCancelled} too.
 class WeightReader {
  public:
   explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint,
                         std::shared_ptr<const SafetensorsFile> packed = nullptr,
-                        WeightLog* log = nullptr)
-      : checkpoint_(std::move(checkpoint)), packed_(std::move(packed)), log_(log) {}
+                        WeightLog* log = nullptr, const CancelToken* cancel = nullptr)
+      : checkpoint_(std::move(checkpoint)),
+        packed_(std::move(packed)),
+        log_(log),
+        cancel_(cancel) {}
 
   const std::shared_ptr<const Checkpoint>& checkpoint() const noexcept { return checkpoint_; }
   /// Whether the checkpoint has the tensor as stored, or packed as a part of some type.
@@ -86,6 +91,7 @@ class WeightReader {
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<const SafetensorsFile> packed_;
   WeightLog* log_;
+  const CancelToken* cancel_;
 };
 
 /// Copies elements `offset` .. `offset + n` of a stored matrix into f32.

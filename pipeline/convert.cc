@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/leftovers.h"
 #include "core/mapped_file.h"
 #include "core/pending_file.h"
 #include "core/tensor_hash.h"
@@ -65,6 +66,7 @@ class Undo {
  public:
   explicit Undo(const fs::path& directory) : directory_(directory) {
     created_ = fs::create_directory(directory);
+    if (created_) leftovers_.push_back(std::make_unique<Leftover>(directory));
   }
   Undo(const Undo&) = delete;
   Undo& operator=(const Undo&) = delete;
@@ -76,24 +78,29 @@ class Undo {
   /// A file is about to appear; one that is there already stays.
   void add(const fs::path& file) {
     std::error_code ignored;
-    if (!fs::exists(fs::symlink_status(file, ignored))) files_.push_back(file);
+    if (fs::exists(fs::symlink_status(file, ignored))) return;
+    files_.push_back(file);
+    leftovers_.push_back(std::make_unique<Leftover>(file));
   }
   void done() {
     files_.clear();
+    leftovers_.clear();
     done_ = true;
   }
 
  private:
   fs::path directory_;
   std::vector<fs::path> files_;
+  std::vector<std::unique_ptr<Leftover>> leftovers_;  // the same for a process told to end at once
   bool created_ = false;
   bool done_ = false;
 };
 
 /// A copy of `from` that appears as `to` when it is committed.
-std::unique_ptr<PendingFile> copy_aside(const fs::path& from, const fs::path& to) {
+std::unique_ptr<PendingFile> copy_aside(const fs::path& from, const fs::path& to,
+                                        const CancelToken* cancel) {
   const MappedFile file(from);
-  auto out = std::make_unique<PendingFile>(to);
+  auto out = std::make_unique<PendingFile>(to, cancel);
   out->write(file.bytes().data(), file.bytes().size());
   return out;
 }
@@ -106,9 +113,10 @@ std::int64_t weight_bytes(const Checkpoint& checkpoint) {
   return total;
 }
 
-std::map<std::string, std::string> metadata_of(const Model& model, const ModelInfo& info) {
+std::map<std::string, std::string> metadata_of(const Model& model, const ModelInfo& info,
+                                               const CancelToken* cancel) {
   auto out = packed_metadata(model.model_type, model.dtypes);
-  out[kKeyContent] = hash_string(hash_tensors(model.checkpoint->tensors()));
+  out[kKeyContent] = hash_string(hash_tensors(model.checkpoint->tensors(), cancel));
   out[kKeyParameters] = std::to_string(info.parameters);
   out[kKeyVisionParameters] = std::to_string(info.vision_parameters);
   return out;
@@ -141,7 +149,7 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
     std::error_code ignored;
     if (!fs::is_regular_file(in / name, ignored)) continue;
     undo.add(out / name);
-    copies.push_back(copy_aside(in / name, out / name));
+    copies.push_back(copy_aside(in / name, out / name, options.cancel));
     report.copied.emplace_back(name);
   }
   SafetensorsWriteOptions write;
@@ -150,7 +158,8 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
     progress("writing", done, total);
   };
   undo.add(out / kWeights);
-  write_packed_file(out / kWeights, log, model.checkpoint.get(), metadata_of(model, info), write);
+  write_packed_file(out / kWeights, log, model.checkpoint.get(),
+                    metadata_of(model, info, options.cancel), write);
   for (const auto& copy : copies) copy->commit();
   for (const char* name : kSideFiles) {  // of a model that was there before
     const bool copied =

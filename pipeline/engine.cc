@@ -215,7 +215,7 @@ Answer Session::ask(const Request& request) {
   try {
     return impl_->ask(request);
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::kOutOfMemory, "out of memory while answering");
+    throw_out_of_memory();
   }
 }
 

@@ -113,10 +113,12 @@ ModelDtypes converted_dtypes(const SafetensorsFile& file, const ModelDtypes& ask
 
 /// Makes encoder and decoder from the checkpoint, and from `packed` (may be null) before it.
 layers::WeightLog build_from(Model& model, std::shared_ptr<const SafetensorsFile> packed,
-                             const Limits& limits) {
+                             const OpenOptions& options) {
   layers::WeightLog log;
-  find_family(model.directory, model.model_type)
-      .build(model, layers::WeightReader(model.checkpoint, std::move(packed), &log), limits);
+  const layers::WeightReader reader(model.checkpoint, packed, &log, options.cancel);
+  find_family(model.directory, model.model_type).build(model, reader, options.limits);
+  model.cache = std::move(packed);
+  model.check_intact();  // before what was packed of lost pages is kept
   return log;
 }
 
@@ -133,18 +135,19 @@ layers::WeightLog build_cached(Model& model, PackedStore& store,
   if (found != nullptr) {
     const std::string path = found->path().string();
     try {
-      layers::WeightLog log = build_from(model, std::move(found), options.limits);
+      layers::WeightLog log = build_from(model, std::move(found), options);
       if (all_found(log)) {
         model.weight_source = WeightSource::kCache;
         return log;
       }
       model.warnings.push_back(path + ": lacks weights of the model; packing them again");
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::kCancelled) throw;
       // The weights there do not fit, or the model itself is wrong, which is told below.
       model.warnings.push_back(std::string(error.what()) + "; packing the weights again");
     }
   }
-  layers::WeightLog log = build_from(model, nullptr, options.limits);
+  layers::WeightLog log = build_from(model, nullptr, options);
   if (options.cancel != nullptr) options.cancel->check();
   store.write(log, model.warnings);
   return log;
@@ -162,10 +165,10 @@ layers::WeightLog load_weights(Model& model,
   check_memory(model);
   if (options.cancel != nullptr) options.cancel->check();
   if (converted != nullptr) {
-    check_packed_file(*converted);
+    check_packed_file(*converted, options.cancel);
     model.tokenizer = tokenizer.get();
     model.weight_source = WeightSource::kConverted;
-    return build_from(model, nullptr, options.limits);
+    return build_from(model, nullptr, options);
   }
   PackedStore store(options.packed_cache, model, options.limits, options.cancel);
   auto found = store.find(model.warnings);
@@ -291,6 +294,11 @@ std::string read_model_type(const std::filesystem::path& model_dir, const Limits
   }
   const std::filesystem::path path = model_dir / "config.json";
   return json_string(read_json_file(path, limits), "model_type", path.string());
+}
+
+void Model::check_intact() const {
+  if (checkpoint != nullptr) checkpoint->check_intact();
+  if (cache != nullptr) cache->check_intact();
 }
 
 Model open_model(const std::filesystem::path& model_dir, const OpenOptions& options) {

@@ -69,12 +69,17 @@ struct Model {
   WeightSource weight_source = WeightSource::kPacked;
   std::vector<std::string> warnings;  ///< of opening it, one line each: trouble with the cache
   std::shared_ptr<const Checkpoint> checkpoint;
+  std::shared_ptr<const SafetensorsFile> cache;  ///< packed weights in use; else null
   std::unique_ptr<const llm::Tokenizer> tokenizer;
   std::unique_ptr<vision::VisionEncoder> vision;
   std::unique_ptr<llm::Decoder> decoder;
   preprocess::PreprocessorConfig preprocessor;
   GenerationConfig generation;
   PromptTokens tokens;
+
+  /// Throws Error{kIo} naming the file of weights that was cut short while it was mapped, where the
+  /// program called guard_mapped_files().
+  void check_intact() const;
 };
 
 /// `model_type` of every family that can be opened, for messages and tables.
@@ -88,7 +93,7 @@ struct OpenOptions {
   ModelDtypes dtypes = {};
   Limits limits = {};
   PackedCache packed_cache = {};
-  const CancelToken* cancel = nullptr;  ///< polled between the steps, and while a cache is written
+  const CancelToken* cancel = nullptr;  ///< polled between weights, while hashing and writing
   layers::WeightLog* log = nullptr;     ///< filled when not null: keeps the packed weights alive
 };
 

@@ -26,11 +26,12 @@ bool is_packed_file(const SafetensorsFile& file) {
   return metadata_value(file, kKeyFormat) == kPackedFormat;
 }
 
-void check_packed_file(const SafetensorsFile& file) {
+void check_packed_file(const SafetensorsFile& file, const CancelToken* cancel) {
   std::string found;
   try {
-    found = hash_string(hash_tensors(file.tensors()));
+    found = hash_string(hash_tensors(file.tensors(), cancel));
   } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCancelled) throw;
     throw_error(error.code(), "{}: {}", file.path().string(), error.what());
   }
   const std::string expected = metadata_value(file, kKeyChecksum);
@@ -57,7 +58,7 @@ void write_packed_file(const std::filesystem::path& path, const layers::WeightLo
   }
   const auto by_name = [](const StoredTensor& a, const StoredTensor& b) { return a.name < b.name; };
   std::sort(tensors.begin(), tensors.end(), by_name);
-  metadata[kKeyChecksum] = hash_string(hash_tensors(tensors));
+  metadata[kKeyChecksum] = hash_string(hash_tensors(tensors, options.cancel));
   // Packed ones first; of the others, wide ones first, so that they are aligned to their size.
   const auto rank = [](const StoredTensor& t) {
     return t.dtype == DType::kU8 ? 0 : t.dtype == DType::kF32 ? 1 : 2;

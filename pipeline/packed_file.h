@@ -38,8 +38,8 @@ std::map<std::string, std::string> packed_metadata(const std::string& model_type
 bool is_packed_file(const SafetensorsFile& file);
 
 /// Reads all of the file. Throws Error{kFormat} naming it unless the data has the checksum that
-/// __metadata__ holds, {kIo}.
-void check_packed_file(const SafetensorsFile& file);
+/// __metadata__ holds, {kIo}, {kCancelled} (`cancel` may be null).
+void check_packed_file(const SafetensorsFile& file, const CancelToken* cancel);
 
 /// Writes `log.packed`, then `log.stored` as `checkpoint` has them (null: not at all), with
 /// `metadata` and the checksum. Takes a pass over the data for the checksum, no memory. Throws as

@@ -149,7 +149,7 @@ PackedStore::PackedStore(const PackedCache& options, const Model& model, const L
 }
 
 const std::string& PackedStore::content() {
-  if (content_.empty()) content_ = hash_string(hash_tensors(model_.checkpoint->tensors()));
+  if (content_.empty()) content_ = hash_string(hash_tensors(model_.checkpoint->tensors(), cancel_));
   return content_;
 }
 
@@ -180,7 +180,7 @@ std::shared_ptr<const SafetensorsFile> PackedStore::find(std::vector<std::string
       auto file = std::make_shared<const SafetensorsFile>(SafetensorsFile::open(place, limits_));
       if (cancel_ != nullptr) cancel_->check();
       if (!matches(*file)) continue;
-      check_packed_file(*file);
+      check_packed_file(*file, cancel_);
       return file;
     } catch (const Error& error) {
       if (error.code() == ErrorCode::kCancelled) throw;

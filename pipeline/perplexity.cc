@@ -49,6 +49,7 @@ PerplexityReport perplexity(Model& model, const std::string& text,
     if (position + 1 == window) continue;  // the next token begins a window
     if (position == 0) cache.truncate(0);
     decoder.step(ids[static_cast<std::size_t>(i)], position, cache, logits);
+    model.check_intact();
     const llm::TokenId next = ids[static_cast<std::size_t>(i + 1)];
     total += surprise(values, next);
     const auto best = std::max_element(values.begin(), values.end()) - values.begin();

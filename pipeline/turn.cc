@@ -15,6 +15,10 @@ namespace {
 // enough to end when a model rambles.
 constexpr std::int64_t kDefaultMaxNewTokens = 512;
 
+// The longest token of Qwen2's vocabulary has 128 bytes; text that is longer than all tokens of a
+// prompt could be is refused before it is tokenised, which nothing interrupts.
+constexpr std::int64_t kMaxBytesPerToken = 128;
+
 std::vector<PlannedMedium> open_media(const Model& model, const EngineOptions& options,
                                       const Request& request, Trace& trace) {
   const Limits& limits = options.limits;
@@ -41,6 +45,20 @@ std::vector<PlannedMedium> open_media(const Model& model, const EngineOptions& o
     }
   }
   return out;
+}
+
+void check_text(const Limits& limits, const Request& request) {
+  std::int64_t bytes = 0;
+  for (const Message& message : request.messages) {
+    for (const Content& content : message.content) {
+      if (const auto* text = std::get_if<std::string>(&content)) bytes += std::ssize(*text);
+    }
+  }
+  if (bytes / kMaxBytesPerToken > limits.prompt_tokens) {
+    throw_error(ErrorCode::kLimit,
+                "the prompt has {} bytes of text, over the limit prompt-tokens ({}) at {} a token",
+                bytes, limits.prompt_tokens, kMaxBytesPerToken);
+  }
 }
 
 void check_length(const Model& model, const Limits& limits, std::int64_t length,
@@ -104,6 +122,7 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
                       Trace& trace) {
   const Limits& limits = options.limits;
   PlannedTurn turn;
+  check_text(limits, request);
   turn.media = open_media(model, options, request, trace);
   std::vector<MediaTokens> tokens;
   std::vector<GridThw> grids;
@@ -223,6 +242,7 @@ void generate(Model& model, const Request& request, const PlannedTurn& turn, Pro
   llm::TokenId token = -1;
   for (std::int64_t i = 0; i < turn.max_new_tokens; ++i) {
     if (request.cancel != nullptr) request.cancel->check();
+    model.check_intact();  // no token of weights that were lost is told
     if (request.observer != nullptr) request.observer->on_logits(i, logits);
     {
       TraceSpan span("sampling");

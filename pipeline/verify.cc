@@ -135,10 +135,11 @@ VerifyRow compare_decoded(const Golden& golden, const Request& request, const An
     if (source == nullptr) continue;
     const std::vector<std::uint32_t>& expected = golden.media()[medium].frames_crc32;
     const preprocess::MediaPlan& plan = answer.media[medium++].plan;
-    preprocess::Media media(*source, limits);
+    preprocess::Media media(*source, limits, request.cancel);
     std::vector<std::int64_t> indices = plan.frame_indices;
     if (plan.is_image) indices.resize(1);
-    preprocess::FrameReader reader(media, indices, limits, nullptr, {.reference = plan.reference});
+    preprocess::FrameReader reader(media, indices, limits, request.cancel,
+                                   {.reference = plan.reference});
     preprocess::RgbFrame frame;
     for (std::size_t i = 0; reader.next(frame); ++i, ++total) {
       const std::int64_t row_bytes = frame.pixels.size(1) * frame.pixels.size(2);
@@ -251,6 +252,7 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
                                            .threads = options.threads,
                                            .limits = options.limits,
                                            .packed_cache = {PackedCache::Mode::kOff, {}},
+                                           .cancel = options.cancel,
                                            .kv_dtype = options.kv_dtype});
   const ModelDtypes& dtypes = engine.model().dtypes;
   const bool golden_is_f32 = golden.text("dtype") == "f32";
@@ -261,6 +263,7 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   Recorder seen(golden.has("pixel_values") ? golden.integer("pixel_values_row_stride") : 1);
   Request request = golden.request(options.media);
   request.observer = &seen;
+  request.cancel = options.cancel;
   const Answer answer = engine.ask(request);
 
   VerifyReport report;

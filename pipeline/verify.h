@@ -17,6 +17,7 @@ struct VerifyOptions {
   int threads = 0;
   Limits limits;
   std::optional<llm::KvType> kv_dtype;  ///< as in EngineOptions
+  const CancelToken* cancel = nullptr;  ///< polled by every stage
 };
 
 /// One stage against the reference. Differences are NaN where they say nothing (tokens, counts).

@@ -119,16 +119,24 @@ void Demuxer::reopen() {
   open();
 }
 
+/// FFmpeg asks between the packets that it reads or decodes by itself.
+int Demuxer::interrupted(void* opaque) {
+  Io& io = *static_cast<Io*>(opaque);
+  if (io.deadline && std::chrono::steady_clock::now() > *io.deadline) io.late = true;
+  return io.late || (io.cancel != nullptr && io.cancel->stopped()) ? 1 : 0;
+}
+
 int Demuxer::read_bytes(void* opaque, std::uint8_t* to, int n) {
   Io& io = *static_cast<Io*>(opaque);
   try {
     if (io.cancel != nullptr) io.cancel->check();
-    if (io.deadline && std::chrono::steady_clock::now() > *io.deadline) {
-      io.late = true;
-      return AVERROR_EXIT;
-    }
+    if (interrupted(opaque) != 0) return AVERROR_EXIT;
     const std::size_t got = io.bytes->read(io.position, to, static_cast<std::size_t>(n));
     io.position += static_cast<std::int64_t>(got);
+    if (io.deadline && (io.most -= static_cast<std::int64_t>(got)) < 0) {
+      io.greedy = true;
+      return AVERROR_EXIT;
+    }
     return got == 0 ? AVERROR_EOF : static_cast<int>(got);
   } catch (...) {
     io.failure = std::current_exception();
@@ -160,11 +168,21 @@ std::int64_t Demuxer::seek_bytes(void* opaque, std::int64_t offset, int whence) 
   return to;
 }
 
-void Demuxer::rethrow_failure() {
+void Demuxer::rethrow_failure(int result) {
   if (io_.failure) std::rethrow_exception(std::exchange(io_.failure, nullptr));
   if (std::exchange(io_.late, false)) {
     throw_error(ErrorCode::kLimit, "{}: not recognised within {} seconds, the limit probe-seconds",
                 name_, limits_.probe_seconds);
+  }
+  if (std::exchange(io_.greedy, false)) {
+    throw_error(ErrorCode::kLimit,
+                "{}: more than {} bytes to read before the first frame, the limit "
+                "probe-bytes",
+                name_, limits_.probe_bytes);
+  }
+  if (io_.cancel != nullptr) io_.cancel->check();
+  if (result == AVERROR(ENOMEM)) {
+    throw_error(ErrorCode::kOutOfMemory, "{}: reading the container: allocation refused", name_);
   }
 }
 
@@ -173,7 +191,7 @@ const AVInputFormat* Demuxer::probe_format() {
   const AVInputFormat* format = nullptr;
   const auto most = static_cast<unsigned>(std::min(limits_.probe_bytes, kFormatProbeBytes));
   const int score = av_probe_input_buffer2(avio_, &format, "", nullptr, 0, most);
-  rethrow_failure();
+  rethrow_failure(score);
   // Scores of a quarter and less are guesses that FFmpeg itself warns about.
   if (score < 0 || format == nullptr || score <= AVPROBE_SCORE_RETRY) {
     throw_error(ErrorCode::kFormat, "{}: neither a video nor a PNG, JPEG or WebP image", name_);
@@ -188,6 +206,7 @@ const AVInputFormat* Demuxer::probe_format() {
 void Demuxer::open() {
   silence_ffmpeg();
   io_.position = 0;
+  io_.most = limits_.probe_bytes;
   io_.deadline = std::chrono::steady_clock::now() +
                  std::chrono::duration_cast<std::chrono::steady_clock::duration>(
                      std::chrono::duration<double>(limits_.probe_seconds));
@@ -205,11 +224,13 @@ void Demuxer::open() {
   if (context_ == nullptr) throw_error(ErrorCode::kOutOfMemory, "{}: allocation refused", name_);
   context_->pb = avio_;
   context_->io_open = &refuse_open;
-  context_->probesize = std::max<std::int64_t>(limits_.probe_bytes, 32);
+  context_->interrupt_callback = {&interrupted, &io_};
+  // The other half is for headers and indices.
+  context_->probesize = std::max<std::int64_t>(limits_.probe_bytes / 2, 32);
   context_->max_streams = static_cast<int>(std::clamp<std::int64_t>(limits_.streams, 1, 1000)) + 1;
   // Frees context_ and sets it to nullptr when it fails.
   const int opened = avformat_open_input(&context_, "", format, nullptr);
-  rethrow_failure();
+  rethrow_failure(opened);
   if (opened < 0) {
     throw_error(ErrorCode::kFormat, "{}: a broken or truncated '{}' file: {}", name_, format->name,
                 ffmpeg_error(opened));
@@ -237,7 +258,7 @@ void Demuxer::find_streams() {
   }
   const int found = avformat_find_stream_info(context_, options.data());
   for (AVDictionary*& option : options) av_dict_free(&option);
-  rethrow_failure();
+  rethrow_failure(found);
   if (found < 0) {
     throw_error(ErrorCode::kFormat, "{}: a broken or truncated '{}' file: {}", name_,
                 context_->iformat->name, ffmpeg_error(found));
@@ -291,7 +312,7 @@ Demuxer::Read Demuxer::read(AVPacket* packet) {
     if (io_.cancel != nullptr) io_.cancel->check();
     av_packet_unref(packet);
     const int got = av_read_frame(context_, packet);
-    rethrow_failure();
+    rethrow_failure(got);
     if (got == AVERROR_EOF) return Read::kEnd;
     if (got == AVERROR(EAGAIN)) continue;
     if (got < 0) return avio_feof(avio_) != 0 ? Read::kEnd : Read::kDamaged;
@@ -301,7 +322,7 @@ Demuxer::Read Demuxer::read(AVPacket* packet) {
 
 bool Demuxer::seek(std::int64_t timestamp) {
   const int result = av_seek_frame(context_, video_stream_, timestamp, AVSEEK_FLAG_BACKWARD);
-  rethrow_failure();
+  rethrow_failure(result);
   return result >= 0;
 }
 

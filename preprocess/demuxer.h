@@ -64,9 +64,12 @@ class Demuxer {
     std::int64_t position = 0;
     const CancelToken* cancel = nullptr;
     std::optional<std::chrono::steady_clock::time_point> deadline;
+    std::int64_t most = 0;       // bytes that may still be read while there is a deadline
     std::exception_ptr failure;  // C code is between the thrower and the catcher
     bool late = false;           // the deadline passed
+    bool greedy = false;         // more than `most` was read
   };
+  static int interrupted(void* opaque);
   static int read_bytes(void* opaque, std::uint8_t* to, int n);
   static std::int64_t seek_bytes(void* opaque, std::int64_t offset, int whence);
 
@@ -76,7 +79,9 @@ class Demuxer {
   void find_streams();
   int choose_video() const;
   void check_video() const;
-  void rethrow_failure();
+  /// Throws what ended FFmpeg's last call: a failed read, cancelling, a limit, no memory (`result`
+  /// is what the call returned).
+  void rethrow_failure(int result);
 
   Io io_;
   std::string name_;

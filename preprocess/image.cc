@@ -61,25 +61,42 @@ ImageHeader read_image_header(std::span<const std::byte> bytes, const std::strin
     throw_error(ErrorCode::kLimit, "{}: an image of {}x{}, over the limit frame-pixels ({})", name,
                 width, height, limits.frame_pixels);
   }
+  // The codec's RGBA and the RGB made of it.
+  const std::int64_t decoded = checked_mul(height * width, 7, "image");
+  if (decoded > limits.decoded_bytes) {
+    throw_error(ErrorCode::kLimit,
+                "{}: an image of {}x{} takes {} bytes, over the limit "
+                "decoded-bytes ({})",
+                name, width, height, decoded, limits.decoded_bytes);
+  }
   return header;
 }
 
+void DecodeWatch::check() const {
+  if (cancel_ != nullptr) cancel_->check();
+  if (seconds() > limits_.stall_seconds) {
+    throw_error(ErrorCode::kLimit, "{}: not decoded within {} seconds, the limit stall-seconds",
+                name_, limits_.stall_seconds);
+  }
+}
+
 RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
-                      const Limits& limits, Reference reference) {
+                      const Limits& limits, Reference reference, const CancelToken* cancel) {
   ImageHeader header = read_image_header(bytes, name, limits);
   const bool hf = reference == Reference::kHf;
   // The decoders composite what says "RGBA"; transformers' convert("RGB") forgets alpha.
   if (hf && header.mode == "RGBA") header.mode = "RGB";
+  const DecodeWatch watch(name, limits, cancel);
   RgbImage image;
   image.size = header.size;
   image.pixels = AlignedBuffer<std::uint8_t>(
       static_cast<std::size_t>(header.size.height * header.size.width * 3));
   switch (header.format) {
     case ImageFormat::kPng:
-      decode_png(bytes, name, header, image.pixels.data());
+      decode_png(bytes, name, header, watch, image.pixels.data());
       break;
     case ImageFormat::kJpeg:
-      decode_jpeg(bytes, name, header, image.pixels.data());
+      decode_jpeg(bytes, name, header, watch, image.pixels.data());
       break;
     case ImageFormat::kWebp:
       decode_webp(bytes, name, header, image.pixels.data());

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "../core/aligned_buffer.h"
+#include "../core/cancel.h"
 #include "../core/limits.h"
 #include "sampling.h"
 
@@ -31,7 +32,7 @@ struct ImageHeader {
   bool animated = false;  ///< a WebP with a frame or more instead of a picture
 };
 
-/// Throws Error: kFormat (broken), kLimit (frame_pixels), kUnsupported.
+/// Throws Error: kFormat (broken), kLimit (frame_pixels, decoded_bytes), kUnsupported.
 ImageHeader read_image_header(std::span<const std::byte> bytes, const std::string& name,
                               const Limits& limits = {});
 
@@ -45,9 +46,10 @@ struct RgbImage {
 /// and EXIF orientation is not applied. kHf: alpha is dropped and EXIF orientation is applied, as
 /// transformers' load_image does. Everything else is converted as PIL.Image.convert("RGB"). The
 /// first frame of an animated WebP. Size is checked before anything is allocated. Throws as
-/// read_image_header, and kFormat for a truncated image.
+/// read_image_header, and kFormat for a truncated image, kLimit (stall_seconds), kCancelled.
 RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
-                      const Limits& limits = {}, Reference reference = Reference::kQwenVlUtils);
+                      const Limits& limits = {}, Reference reference = Reference::kQwenVlUtils,
+                      const CancelToken* cancel = nullptr);
 
 /// Size of the picture that decode_image gives: kHf obeys EXIF, which may exchange the sides.
 Size decoded_size(std::span<const std::byte> bytes, Size stored, Reference reference) noexcept;

@@ -19,6 +19,8 @@ struct JpegReader {
   jpeg_decompress_struct decoder{};
   jpeg_error_mgr errors{};
   jpeg_source_mgr source{};
+  jpeg_progress_mgr progress{};
+  const DecodeWatch* watch = nullptr;
   std::jmp_buf jump{};
   char message[JMSG_LENGTH_MAX] = {};
   bool created = false;
@@ -44,6 +46,11 @@ JpegReader& reader_of(j_common_ptr decoder) {
 }
 
 void on_message(j_common_ptr) {}
+
+void on_progress(j_common_ptr decoder) {
+  JpegReader& r = reader_of(decoder);
+  if (r.watch->over()) std::longjmp(r.jump, 1);
+}
 
 void nothing(j_decompress_ptr) {}
 
@@ -151,14 +158,19 @@ ImageHeader read_jpeg_header(std::span<const std::byte> bytes, const std::string
 }
 
 void decode_jpeg(std::span<const std::byte> bytes, const std::string& name,
-                 const ImageHeader& header, std::uint8_t* rgb) {
+                 const ImageHeader& header, const DecodeWatch& watch, std::uint8_t* rgb) {
   JpegReader r;
   open_jpeg(r, bytes, name);
+  r.watch = &watch;
+  r.progress.progress_monitor = &on_progress;
+  r.decoder.progress = &r.progress;
   r.decoder.out_color_space = header.mode == "L"      ? JCS_GRAYSCALE
                               : header.mode == "CMYK" ? JCS_CMYK
                                                       : JCS_RGB;
   r.row.resize(static_cast<std::size_t>(header.size.width) * 4);
-  if (!read_rows(r, rgb)) fail(r, name);
+  if (read_rows(r, rgb)) return;
+  watch.check();
+  fail(r, name);
 }
 
 }  // namespace reelm::preprocess

@@ -20,6 +20,7 @@ struct PngReader {
   std::span<const std::byte> bytes;
   std::size_t at = 0;
   char message[128] = {};
+  const DecodeWatch* watch = nullptr;
   std::vector<std::uint8_t> pixels;  // rows as libpng gives them
   std::vector<png_bytep> rows;
 
@@ -94,8 +95,13 @@ bool start_rows(PngReader& r, int color, int depth) {
   return true;
 }
 
+void on_row(png_structp png, png_uint_32, int) {
+  if (static_cast<PngReader*>(png_get_io_ptr(png))->watch->over()) png_error(png, "interrupted");
+}
+
 bool read_rows(PngReader& r) {
   if (setjmp(png_jmpbuf(r.png)) != 0) return false;
+  png_set_read_status_fn(r.png, &on_row);
   png_read_image(r.png, r.rows.data());
   return true;
 }
@@ -129,9 +135,10 @@ ImageHeader read_png_header(std::span<const std::byte> bytes, const std::string&
 }
 
 void decode_png(std::span<const std::byte> bytes, const std::string& name,
-                const ImageHeader& header, std::uint8_t* rgb) {
+                const ImageHeader& header, const DecodeWatch& watch, std::uint8_t* rgb) {
   PngReader r(bytes);
   open_png(r, name);
+  r.watch = &watch;
   const int color = png_get_color_type(r.png, r.info);
   if (!start_rows(r, color, header.bit_depth)) {
     throw_error(ErrorCode::kFormat, "{}: a broken PNG: {}", name, r.message);
@@ -142,6 +149,7 @@ void decode_png(std::span<const std::byte> bytes, const std::string& name,
   r.rows.resize(height);
   for (std::size_t y = 0; y < height; ++y) r.rows[y] = r.pixels.data() + y * row_bytes;
   if (!read_rows(r)) {
+    watch.check();
     throw_error(ErrorCode::kFormat, "{}: a broken or truncated PNG: {}", name, r.message);
   }
   const int channels = png_get_channels(r.png, r.info);

@@ -23,7 +23,12 @@ bool drops_unreferenced(AVCodecID codec) {
 
 VideoDecoder::VideoDecoder(Media::Impl& media, const Limits& limits, const CancelToken* cancel,
                            int threads, std::atomic<std::int64_t>* progress)
-    : media_(media), limits_(limits), cancel_(cancel), progress_(progress), packet_(make_packet()) {
+    : media_(media),
+      limits_(limits),
+      cancel_(cancel),
+      progress_(progress),
+      budget_(limits, media.source.name()),
+      packet_(make_packet()) {
   open_codec(threads);
   last_progress_ = std::chrono::steady_clock::now();
   media_.demuxer->set_cancel(cancel_);
@@ -43,10 +48,12 @@ void VideoDecoder::open_codec(int threads) {
   if (!codec_ || avcodec_parameters_to_context(codec_.get(), &parameters) < 0) {
     throw_error(ErrorCode::kOutOfMemory, "{}: a decoder: allocation refused", media_.source.name());
   }
-  codec_->thread_count = std::clamp(threads, 1, 64);
+  codec_->thread_count = budget_.threads(parameters, std::clamp(threads, 1, 64));
   codec_->thread_type = FF_THREAD_FRAME | FF_THREAD_SLICE;
   codec_->max_pixels = limits_.frame_pixels;
+  budget_.attach(*codec_);
   const int opened = avcodec_open2(codec_.get(), codec, nullptr);
+  check_memory(opened);
   if (opened < 0) {
     throw_error(ErrorCode::kUnsupported, "{}: stream {}: the '{}' decoder refuses it: {}",
                 media_.source.name(), media_.demuxer->video_stream(), codec->name,
@@ -136,10 +143,17 @@ void VideoDecoder::send(std::span<const std::int64_t> wanted) {
     codec_->skip_frame = needed ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
   }
   const int sent = avcodec_send_packet(codec_.get(), packet_.get());
-  if (sent == AVERROR(ENOMEM)) {
+  check_memory(sent);
+  // Everything else is a damaged packet: its frame will be missing, and is reported then.
+}
+
+/// What FFmpeg returns when it got no memory, from the system or from budget_.
+void VideoDecoder::check_memory(int result) const {
+  if (result >= 0) return;
+  budget_.check();  // whatever a decoder made of the refusal
+  if (result == AVERROR(ENOMEM)) {
     throw_error(ErrorCode::kOutOfMemory, "{}: decoding: allocation refused", media_.source.name());
   }
-  // Everything else is a damaged packet: its frame will be missing, and is reported then.
 }
 
 void VideoDecoder::check_progress() {
@@ -163,10 +177,7 @@ bool VideoDecoder::receive(AVFrame& frame, std::span<const std::int64_t> wanted)
       if (frame.pts == AV_NOPTS_VALUE || frame.pts < 0) continue;  // not shown
       return true;
     }
-    if (got == AVERROR(ENOMEM)) {
-      throw_error(ErrorCode::kOutOfMemory, "{}: decoding: allocation refused",
-                  media_.source.name());
-    }
+    check_memory(got);
     if (got == AVERROR_EOF) return false;
     if (got != AVERROR(EAGAIN)) continue;  // a damaged frame
     if (draining_) return false;

@@ -10,6 +10,7 @@
 #include "core/cancel.h"
 #include "core/limits.h"
 #include "preprocess/ffmpeg.h"
+#include "preprocess/frame_budget.h"
 #include "preprocess/frame_runs.h"
 #include "preprocess/media_impl.h"
 
@@ -17,8 +18,8 @@ namespace reelm::preprocess {
 
 class VideoDecoder {
  public:
-  /// Throws Error{kUnsupported} without a decoder for the stream.
-  /// `progress` as FrameReader::Options.
+  /// `progress` as FrameReader::Options. Throws Error: kUnsupported without a decoder for the stream,
+  /// kLimit (decoded-bytes), kOutOfMemory.
   VideoDecoder(Media::Impl& media, const Limits& limits, const CancelToken* cancel, int threads,
                std::atomic<std::int64_t>* progress);
   ~VideoDecoder();
@@ -30,7 +31,7 @@ class VideoDecoder {
 
   /// The next frame of the run, `pts` holding its number in display order. False at the run's end.
   /// Frames that are not `wanted` (rising) may be left out where nothing refers to them.
-  /// Throws Error: kLimit (stall-seconds), kIo, kCancelled, kOutOfMemory.
+  /// Throws Error: kLimit (stall-seconds, decoded-bytes), kIo, kCancelled, kOutOfMemory.
   bool receive(AVFrame& frame, std::span<const std::int64_t> wanted);
 
   std::int64_t frames_decoded() const noexcept { return frames_decoded_; }
@@ -42,12 +43,14 @@ class VideoDecoder {
   std::int64_t identify(const AVPacket& packet) const;
   bool read_packet();
   void send(std::span<const std::int64_t> wanted);
+  void check_memory(int result) const;
   void check_progress();
 
   Media::Impl& media_;
   Limits limits_;
   const CancelToken* cancel_;
   std::atomic<std::int64_t>* progress_;
+  FrameBudget budget_;
   CodecPtr codec_;
   PacketPtr packet_;
   bool may_skip_ = false;      // the codec leaves out single frames when asked

@@ -1,0 +1,188 @@
+#include "tests/support/fault_injection.h"
+
+#include <fcntl.h>
+#include <link.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+namespace {
+
+using reelm::testing::Fault;
+
+std::atomic<int> g_fault{-1};  // the one that is counted
+std::atomic<long> g_nth{0};
+std::atomic<bool> g_all_after{false};
+std::atomic<long> g_calls{0};
+std::atomic<unsigned long> g_most{ULONG_MAX};
+std::uintptr_t g_gomp_begin = 0, g_gomp_end = 0;
+
+bool fails(Fault fault) {
+  if (g_fault.load(std::memory_order_relaxed) != static_cast<int>(fault)) return false;
+  const long call = ++g_calls;
+  return g_nth != 0 && (call == g_nth || (g_all_after && call > g_nth));
+}
+
+int note_gomp(struct dl_phdr_info* info, std::size_t, void*) {
+  if (info->dlpi_name == nullptr || std::strstr(info->dlpi_name, "libgomp") == nullptr) return 0;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& part = info->dlpi_phdr[i];
+    if (part.p_type != PT_LOAD) continue;
+    const std::uintptr_t begin = info->dlpi_addr + part.p_vaddr;
+    if (g_gomp_begin == 0) g_gomp_begin = begin;
+    g_gomp_end = begin + part.p_memsz;
+  }
+  return 1;
+}
+
+bool allocation_fails(const void* caller) {
+  const auto address = reinterpret_cast<std::uintptr_t>(caller);
+  if (address >= g_gomp_begin && address < g_gomp_end) return false;
+  if (!fails(Fault::kAllocation)) return false;
+  errno = ENOMEM;
+  return true;
+}
+
+}  // namespace
+
+// What stands behind malloc: glibc's, or the sanitizer's.
+#ifdef __SANITIZE_ADDRESS__
+#define REAL(name) __interceptor_##name
+#else
+#define REAL(name) __libc_##name
+#endif
+
+extern "C" {
+void* REAL(malloc)(std::size_t size);
+void* REAL(calloc)(std::size_t n, std::size_t size);
+void* REAL(realloc)(void* p, std::size_t size);
+void* REAL(memalign)(std::size_t alignment, std::size_t size);
+
+void* malloc(std::size_t size) {
+  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(malloc)(size);
+}
+void* calloc(std::size_t n, std::size_t size) {
+  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(calloc)(n, size);
+}
+void* realloc(void* p, std::size_t size) {
+  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(realloc)(p, size);
+}
+void* memalign(std::size_t alignment, std::size_t size) {
+  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(memalign)(alignment, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) {
+  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(memalign)(alignment, size);
+}
+int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
+  if (allocation_fails(__builtin_return_address(0))) return ENOMEM;
+  void* p = REAL(memalign)(alignment, size);
+  if (p == nullptr) return ENOMEM;
+  *out = p;
+  return 0;
+}
+
+ssize_t pread(int fd, void* to, std::size_t n, off_t offset) {
+  if (fails(Fault::kRead)) {
+    errno = EIO;
+    return -1;
+  }
+  return ::syscall(SYS_pread64, fd, to, std::min<std::size_t>(n, g_most), offset);
+}
+ssize_t read(int fd, void* to, std::size_t n) {
+  if (fails(Fault::kRead)) {
+    errno = EIO;
+    return -1;
+  }
+  return ::syscall(SYS_read, fd, to, std::min<std::size_t>(n, g_most));
+}
+ssize_t write(int fd, const void* from, std::size_t n) {
+  if (fails(Fault::kWrite)) {
+    errno = ENOSPC;
+    return -1;
+  }
+  return ::syscall(SYS_write, fd, from, n);
+}
+int fsync(int fd) {
+  if (fails(Fault::kSync)) {
+    errno = EIO;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
+int rename(const char* from, const char* to) noexcept {
+  if (fails(Fault::kRename)) {
+    errno = EACCES;
+    return -1;
+  }
+  return ::renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+}
+
+#ifdef __SANITIZE_ADDRESS__
+// The sanitizer's operator new does not come by malloc.
+namespace {
+void* allocate(std::size_t size, std::size_t alignment, const void* caller) {
+  void* p = allocation_fails(caller) ? nullptr
+                                     : REAL(memalign)(alignment, std::max<std::size_t>(size, 1));
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+void* allocate_or_null(std::size_t size, const void* caller) {
+  return allocation_fails(caller) ? nullptr : REAL(malloc)(size);
+}
+}  // namespace
+extern "C" void free(void*);
+#define CALLER __builtin_return_address(0)
+void* operator new(std::size_t n) { return allocate(n, 16, CALLER); }
+void* operator new[](std::size_t n) { return allocate(n, 16, CALLER); }
+void* operator new(std::size_t n, std::align_val_t a) {
+  return allocate(n, static_cast<std::size_t>(a), CALLER);
+}
+void* operator new[](std::size_t n, std::align_val_t a) {
+  return allocate(n, static_cast<std::size_t>(a), CALLER);
+}
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  return allocate_or_null(n, CALLER);
+}
+void* operator new[](std::size_t n, const std::nothrow_t&) noexcept {
+  return allocate_or_null(n, CALLER);
+}
+void operator delete(void* p) noexcept { free(p); }
+void operator delete[](void* p) noexcept { free(p); }
+void operator delete(void* p, std::size_t) noexcept { free(p); }
+void operator delete[](void* p, std::size_t) noexcept { free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { free(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { free(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { free(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { free(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { free(p); }
+void operator delete[](void* p, const std::nothrow_t&) noexcept { free(p); }
+#endif
+
+namespace reelm::testing {
+
+FailingCalls::FailingCalls(Fault fault, long nth, bool all_after) {
+  if (g_gomp_begin == 0) dl_iterate_phdr(note_gomp, nullptr);
+  g_calls = 0;
+  g_nth = nth;
+  g_all_after = all_after;
+  g_fault = static_cast<int>(fault);
+}
+
+long FailingCalls::stop() {
+  g_fault = -1;
+  return g_calls;
+}
+
+ShortReads::ShortReads(unsigned long most) { g_most = most; }
+ShortReads::~ShortReads() { g_most = ULONG_MAX; }
+
+}  // namespace reelm::testing

@@ -1,0 +1,33 @@
+// Allocations, reads and writes that fail on demand. A program that links fault_injection.cc has
+// its malloc, pread, read, write, fsync and rename in front of libc's, for itself and the shared
+// libraries it uses.
+#pragma once
+
+namespace reelm::testing {
+
+enum class Fault { kAllocation, kRead, kWrite, kSync, kRename };
+
+/// Counts calls while it lives, in all threads, and lets the `nth` (from 1; 0: none) fail; with
+/// `all_after`, those behind it too. One at a time. Memory that libgomp allocates for itself is
+/// always given: it ends the process otherwise.
+class FailingCalls {
+ public:
+  explicit FailingCalls(Fault fault, long nth = 0, bool all_after = false);
+  ~FailingCalls() { stop(); }
+  FailingCalls(const FailingCalls&) = delete;
+  FailingCalls& operator=(const FailingCalls&) = delete;
+
+  /// Nothing fails any more; how many calls there were.
+  long stop();
+};
+
+/// No read gives more than `most` bytes while it lives.
+class ShortReads {
+ public:
+  explicit ShortReads(unsigned long most);
+  ~ShortReads();
+  ShortReads(const ShortReads&) = delete;
+  ShortReads& operator=(const ShortReads&) = delete;
+};
+
+}  // namespace reelm::testing
