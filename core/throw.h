@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <utility>
 
 #include "error.h"
@@ -13,6 +14,17 @@ namespace reelm {
 template <typename... Args>
 [[noreturn]] void throw_error(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
   throw Error(code, fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// What fn() returns; std::bad_alloc leaves it as Error{kOutOfMemory}. Around the functions that
+/// the library is entered by.
+template <typename Fn>
+decltype(auto) telling_out_of_memory(Fn&& fn) {
+  try {
+    return std::forward<Fn>(fn)();
+  } catch (const std::bad_alloc&) {
+    throw_out_of_memory();
+  }
 }
 
 }  // namespace reelm

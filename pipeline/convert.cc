@@ -180,7 +180,7 @@ std::vector<std::string> model_side_files() {
 ConvertReport convert_model(const fs::path& in, const fs::path& out,
                             const ConvertOptions& options) {
   try {
-    return convert(in, out, options);
+    return telling_out_of_memory([&] { return convert(in, out, options); });
   } catch (const fs::filesystem_error& error) {
     throw_error(ErrorCode::kIo, "{}: {}", error.path1().string(), error.code().message());
   }

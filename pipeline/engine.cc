@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <new>
 
 #include "core/parallel.h"
 #include "core/throw.h"
@@ -88,8 +87,24 @@ struct Engine::Impl {
   Model model;
   EngineOptions options;
 
+  RequestPlan plan(const Request& request) const;
   llm::KvType kv_type() const { return options.kv_dtype.value_or(model.decoder->kv_type()); }
 };
+
+RequestPlan Engine::Impl::plan(const Request& request) const {
+  Trace trace;
+  const PlannedTurn turn = plan_turn(model, options, request, {}, 0,
+                                     model.decoder->max_position_embeddings(), trace);
+  RequestPlan plan;
+  for (const PlannedMedium& medium : turn.media) plan.media.push_back(medium.plan);
+  plan.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());
+  plan.vision_tokens = turn.vision_tokens;
+  plan.max_new_tokens = turn.max_new_tokens;
+  plan.kv_cache_bytes = (plan.prompt_tokens + plan.max_new_tokens) *
+                        model.decoder->kv_shape().bytes_per_position(kv_type());
+  plan.activation_bytes = activation_bytes(model, options, request, turn);
+  return plan;
+}
 
 struct Session::Impl {
   Engine::Impl* engine;
@@ -108,43 +123,49 @@ struct Session::Impl {
     return checked_positions(turn) *
            engine->model.decoder->kv_shape().bytes_per_position(engine->kv_type());
   }
+  /// One turn; when it fails the conversation is as before.
   Answer ask(const Request& request);
 
  private:
+  Answer take_turn(const Request& request);
   static std::int64_t checked_positions(const PlannedTurn& turn) {
     return static_cast<std::int64_t>(turn.ids.size()) + turn.max_new_tokens;
   }
 };
 
 Answer Session::Impl::ask(const Request& request) {
+  const std::int64_t length_before = length();
+  ConversationState state_before = state;
+  try {
+    return take_turn(request);
+  } catch (...) {
+    if (cache != nullptr) cache->truncate(length_before);
+    state = std::move(state_before);  // not a copy: there may be no memory
+    throw;
+  }
+}
+
+Answer Session::Impl::take_turn(const Request& request) {
   Model& model = engine->model;
   const EngineOptions& options = engine->options;
   Answer answer;
   Trace trace;
   const Trace::Scope scope(&trace);
-  const std::int64_t length_before = length();
-  const ConversationState state_before = state;
   {
     TraceSpan total("total");
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
-    PlannedTurn turn = plan_turn(model, options, request, state, length_before, context, trace);
+    PlannedTurn turn = plan_turn(model, options, request, state, length(), context, trace);
     check_memory(model, options, request, turn, new_kv_bytes(turn));
     if (cache == nullptr) {
       cache = std::make_unique<llm::KvCache>(model.decoder->kv_shape(), engine->kv_type(),
                                              cache_capacity(turn));
     }
-    try {
-      PromptPrefill prefill(model, request, turn, *cache);
-      encode_media(model, options, request, turn, prefill, answer.media, trace);
-      generate(model, request, turn, prefill, *cache, state, answer);
-    } catch (...) {
-      cache->truncate(length_before);
-      state = state_before;
-      throw;
-    }
+    PromptPrefill prefill(model, request, turn, *cache);
+    encode_media(model, options, request, turn, prefill, answer.media, trace);
     answer.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());
     answer.vision_tokens = turn.vision_tokens;
+    generate(model, request, turn, prefill, *cache, state, answer);
   }
   answer.stages = stage_times(trace);
   answer.peak_memory_bytes = peak_memory_bytes();
@@ -154,11 +175,13 @@ Answer Session::Impl::ask(const Request& request) {
 Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions& options) {
   // Packing is a loop too.
   if (options.threads > 0) set_num_threads(options.threads);
-  return Engine(open_model(model_dir, {.dtypes = options.dtypes,
-                                       .limits = options.limits,
-                                       .packed_cache = options.packed_cache,
-                                       .cancel = options.cancel}),
-                options);
+  return telling_out_of_memory([&] {
+    return Engine(open_model(model_dir, {.dtypes = options.dtypes,
+                                         .limits = options.limits,
+                                         .packed_cache = options.packed_cache,
+                                         .cancel = options.cancel}),
+                  options);
+  });
 }
 
 Engine::Engine(Model model, const EngineOptions& options)
@@ -173,25 +196,15 @@ const Model& Engine::model() const noexcept { return impl_->model; }
 const Limits& Engine::limits() const noexcept { return impl_->options.limits; }
 
 Answer Engine::ask(const Request& request) {
-  Session session(*this);
-  session.impl_->single_turn = true;
-  return session.ask(request);
+  return telling_out_of_memory([&] {
+    Session session(*this);
+    session.impl_->single_turn = true;
+    return session.ask(request);
+  });
 }
 
 RequestPlan Engine::plan(const Request& request) {
-  const Model& model = impl_->model;
-  Trace trace;
-  const PlannedTurn turn = plan_turn(model, impl_->options, request, {}, 0,
-                                     model.decoder->max_position_embeddings(), trace);
-  RequestPlan plan;
-  for (const PlannedMedium& medium : turn.media) plan.media.push_back(medium.plan);
-  plan.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());
-  plan.vision_tokens = turn.vision_tokens;
-  plan.max_new_tokens = turn.max_new_tokens;
-  plan.kv_cache_bytes = (plan.prompt_tokens + plan.max_new_tokens) *
-                        model.decoder->kv_shape().bytes_per_position(impl_->kv_type());
-  plan.activation_bytes = activation_bytes(model, impl_->options, request, turn);
-  return plan;
+  return telling_out_of_memory([&] { return impl_->plan(request); });
 }
 
 Session::Session(Engine& engine, std::int64_t context) : impl_(std::make_unique<Impl>()) {
@@ -212,11 +225,7 @@ Session::~Session() = default;
 std::int64_t Session::length() const noexcept { return impl_->length(); }
 
 Answer Session::ask(const Request& request) {
-  try {
-    return impl_->ask(request);
-  } catch (const std::bad_alloc&) {
-    throw_out_of_memory();
-  }
+  return telling_out_of_memory([&] { return impl_->ask(request); });
 }
 
 }  // namespace reelm::pipeline

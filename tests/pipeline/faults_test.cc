@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <functional>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <thread>
 
 #include "core/mapped_file.h"
@@ -60,7 +60,8 @@ struct Outcome {
 };
 
 /// Every failure must be an Error with a line of its own; anything else ends the test.
-Outcome outcome_of(FailingCalls& faults, const std::function<void()>& work) {
+template <typename Work>
+Outcome outcome_of(FailingCalls& faults, const Work& work) {
   try {
     work();
     faults.stop();

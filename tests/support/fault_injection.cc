@@ -23,7 +23,19 @@ std::atomic<long> g_nth{0};
 std::atomic<bool> g_all_after{false};
 std::atomic<long> g_calls{0};
 std::atomic<unsigned long> g_most{ULONG_MAX};
-std::uintptr_t g_gomp_begin = 0, g_gomp_end = 0;
+
+/// Where a shared library lies.
+struct Library {
+  const char* name;
+  std::uintptr_t begin = 0, end = 0;
+  bool holds(const void* address) const {
+    const auto at = reinterpret_cast<std::uintptr_t>(address);
+    return at >= begin && at < end;
+  }
+};
+Library g_gomp = {"libgomp"};
+Library g_avutil = {"libavutil"};
+constexpr std::size_t kBufferRef = 3 * sizeof(void*);  // sizeof(AVBufferRef)
 
 bool fails(Fault fault) {
   if (g_fault.load(std::memory_order_relaxed) != static_cast<int>(fault)) return false;
@@ -31,21 +43,24 @@ bool fails(Fault fault) {
   return g_nth != 0 && (call == g_nth || (g_all_after && call > g_nth));
 }
 
-int note_gomp(struct dl_phdr_info* info, std::size_t, void*) {
-  if (info->dlpi_name == nullptr || std::strstr(info->dlpi_name, "libgomp") == nullptr) return 0;
-  for (int i = 0; i < info->dlpi_phnum; ++i) {
-    const auto& part = info->dlpi_phdr[i];
-    if (part.p_type != PT_LOAD) continue;
-    const std::uintptr_t begin = info->dlpi_addr + part.p_vaddr;
-    if (g_gomp_begin == 0) g_gomp_begin = begin;
-    g_gomp_end = begin + part.p_memsz;
+int note_library(struct dl_phdr_info* info, std::size_t, void*) {
+  for (Library* library : {&g_gomp, &g_avutil}) {
+    if (info->dlpi_name == nullptr || std::strstr(info->dlpi_name, library->name) == nullptr)
+      continue;
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const auto& part = info->dlpi_phdr[i];
+      if (part.p_type != PT_LOAD) continue;
+      const std::uintptr_t begin = info->dlpi_addr + part.p_vaddr;
+      if (library->begin == 0) library->begin = begin;
+      library->end = begin + part.p_memsz;
+    }
   }
-  return 1;
+  return 0;
 }
 
-bool allocation_fails(const void* caller) {
-  const auto address = reinterpret_cast<std::uintptr_t>(caller);
-  if (address >= g_gomp_begin && address < g_gomp_end) return false;
+bool allocation_fails(std::size_t size, const void* caller) {
+  if (g_fault.load(std::memory_order_relaxed) != static_cast<int>(Fault::kAllocation)) return false;
+  if (g_gomp.holds(caller) || (size == kBufferRef && g_avutil.holds(caller))) return false;
   if (!fails(Fault::kAllocation)) return false;
   errno = ENOMEM;
   return true;
@@ -59,6 +74,7 @@ bool allocation_fails(const void* caller) {
 #else
 #define REAL(name) __libc_##name
 #endif
+#define CALLER __builtin_return_address(0)
 
 extern "C" {
 void* REAL(malloc)(std::size_t size);
@@ -67,22 +83,22 @@ void* REAL(realloc)(void* p, std::size_t size);
 void* REAL(memalign)(std::size_t alignment, std::size_t size);
 
 void* malloc(std::size_t size) {
-  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(malloc)(size);
+  return allocation_fails(size, CALLER) ? nullptr : REAL(malloc)(size);
 }
 void* calloc(std::size_t n, std::size_t size) {
-  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(calloc)(n, size);
+  return allocation_fails(n * size, CALLER) ? nullptr : REAL(calloc)(n, size);
 }
 void* realloc(void* p, std::size_t size) {
-  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(realloc)(p, size);
+  return allocation_fails(size, CALLER) ? nullptr : REAL(realloc)(p, size);
 }
 void* memalign(std::size_t alignment, std::size_t size) {
-  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(memalign)(alignment, size);
+  return allocation_fails(size, CALLER) ? nullptr : REAL(memalign)(alignment, size);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  return allocation_fails(__builtin_return_address(0)) ? nullptr : REAL(memalign)(alignment, size);
+  return allocation_fails(size, CALLER) ? nullptr : REAL(memalign)(alignment, size);
 }
 int posix_memalign(void** out, std::size_t alignment, std::size_t size) {
-  if (allocation_fails(__builtin_return_address(0))) return ENOMEM;
+  if (allocation_fails(size, CALLER)) return ENOMEM;
   void* p = REAL(memalign)(alignment, size);
   if (p == nullptr) return ENOMEM;
   *out = p;
@@ -130,17 +146,17 @@ int rename(const char* from, const char* to) noexcept {
 // The sanitizer's operator new does not come by malloc.
 namespace {
 void* allocate(std::size_t size, std::size_t alignment, const void* caller) {
-  void* p = allocation_fails(caller) ? nullptr
-                                     : REAL(memalign)(alignment, std::max<std::size_t>(size, 1));
+  void* p = allocation_fails(size, caller)
+                ? nullptr
+                : REAL(memalign)(alignment, std::max<std::size_t>(size, 1));
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
 void* allocate_or_null(std::size_t size, const void* caller) {
-  return allocation_fails(caller) ? nullptr : REAL(malloc)(size);
+  return allocation_fails(size, caller) ? nullptr : REAL(malloc)(size);
 }
 }  // namespace
 extern "C" void free(void*);
-#define CALLER __builtin_return_address(0)
 void* operator new(std::size_t n) { return allocate(n, 16, CALLER); }
 void* operator new[](std::size_t n) { return allocate(n, 16, CALLER); }
 void* operator new(std::size_t n, std::align_val_t a) {
@@ -170,7 +186,7 @@ void operator delete[](void* p, const std::nothrow_t&) noexcept { free(p); }
 namespace reelm::testing {
 
 FailingCalls::FailingCalls(Fault fault, long nth, bool all_after) {
-  if (g_gomp_begin == 0) dl_iterate_phdr(note_gomp, nullptr);
+  dl_iterate_phdr(note_library, nullptr);
   g_calls = 0;
   g_nth = nth;
   g_all_after = all_after;
