@@ -194,6 +194,11 @@ const AVInputFormat* Demuxer::probe_format() {
   rethrow_failure(score);
   // Scores of a quarter and less are guesses that FFmpeg itself warns about.
   if (score < 0 || format == nullptr || score <= AVPROBE_SCORE_RETRY) {
+    if (limits_.probe_bytes < std::min(kFormatProbeBytes, io_.bytes->size())) {
+      throw_error(ErrorCode::kLimit,
+                  "{}: not recognised by its first {} bytes, the limit probe-bytes", name_,
+                  limits_.probe_bytes);
+    }
     throw_error(ErrorCode::kFormat, "{}: neither a video nor a PNG, JPEG or WebP image", name_);
   }
   if (std::find(std::begin(kFormats), std::end(kFormats), format->name) == std::end(kFormats)) {

@@ -5,7 +5,9 @@ usage: cli_test.py REELM_PROGRAM SOURCE_DIR
 import json
 import os
 import pathlib
+import re
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -280,16 +282,6 @@ class AskBadInput(CliTest):
             self.assertEqual(code, 1)
             self.assertIn("cut.webm", err)
 
-    def test_limits_are_named(self):
-        self.fails(1, "ask", "--limit-frame-pixels", "1000", CLIP, "?", says="frame")
-        self.fails(1, "ask", "--limit-prompt-tokens", "10", CLIP, "?", says="prompt-tokens")
-        self.fails(1, "ask", "--limit-frames-kept", "2", CLIP, "?", says="frames")
-        self.fails(1, "ask", "--limit-media-count", "1", CLIP, CLIP, "?", says="media-count")
-        with open(CLIP, "rb") as file, subprocess.Popen(["cat"], stdin=file,
-                                                        stdout=subprocess.PIPE) as cat:
-            self.fails(1, "ask", "--limit-media-bytes", "1000", "-", "?", stdin=cat.stdout,
-                       says="media-bytes")
-
     def test_a_prompt_longer_than_the_context_is_refused_with_the_numbers(self):
         self.fails(1, "ask", "word " * 6000, says=("4096", "tokens"))
 
@@ -331,24 +323,226 @@ class AskBadInput(CliTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"standard output", done.stderr)
 
-    def test_interrupt_ends_a_blocked_read(self):
+
+class Limits(CliTest):
+    """Every limit of `ask --help`: enforced, with its name in the error."""
+    IMAGE = MEDIA / "square.png"
+    # name: (value, media)
+    CASES = {
+        "frame-pixels": (1000, CLIP), "image-bytes": (1000, IMAGE), "decoded-bytes": (10_000, CLIP),
+        "frames-considered": (10, CLIP), "frames-kept": (2, CLIP), "probe-bytes": (100, CLIP),
+        "probe-seconds": (1e-9, CLIP), "stall-seconds": (1e-9, CLIP), "media-count": (1, CLIP, IMAGE),
+        "prompt-tokens": (10, CLIP), "request-bytes": (1000, CLIP), "json-bytes": (100, CLIP),
+        "json-depth": (1, CLIP), "tensor-count": (3, CLIP), "tensor-rank": (1, CLIP),
+        "media-bytes": (1000, "-"), "streams": (1, None),
+    }
+
+    def test_all_of_them_are_in_the_help_with_a_default(self):
+        found = dict(re.findall(r"--limit-([a-z-]+) \w+:POSITIVE=(\S+)", self.ok("ask", "--help")))
+        self.assertEqual(sorted(found), sorted(self.CASES))
+        self.assertEqual((found["frame-pixels"], found["probe-seconds"], found["stall-seconds"]),
+                         ("16777216", "10", "30"))
+
+    def test_each_is_enforced_and_named(self):
+        two_streams = self.dir / "two.ts"
+        two_streams.write_bytes(transport_stream_of_two())
+        for name, (value, *media) in self.CASES.items():
+            media = [two_streams] if media == [None] else media
+            with open(CLIP, "rb") as file, subprocess.Popen(["cat"], stdin=file,
+                                                            stdout=subprocess.PIPE) as cat:
+                self.fails(1, "ask", f"--limit-{name}", value, *media, "?", stdin=cat.stdout,
+                           says="limit " + name)
+
+    def test_images_too(self):
+        for name in ("decoded-bytes", "frame-pixels"):
+            self.fails(1, "ask", f"--limit-{name}", 1000, self.IMAGE, "?", says="limit " + name)
+        for image in ("square.png", "odd.jpg"):
+            self.fails(1, "ask", "--limit-stall-seconds", "1e-9", MEDIA / image, "?",
+                       says="limit stall-seconds")
+
+    def test_text_is_refused_before_it_is_tokenised(self):
+        self.fails(1, "ask", "--limit-prompt-tokens", 50, "x" * 10_000, says=("10000 bytes",
+                                                                              "limit prompt-tokens"))
+
+
+def transport_stream_of_two():
+    """A program of an H.264 and an MPEG audio stream, a packet of nothing each."""
+    def packet(pid, payload, start=1):
+        head = struct.pack(">BHB", 0x47, start << 14 | pid, 0x30)
+        stuffing = 188 - 4 - 1 - len(payload)
+        return head + bytes([stuffing]) + (b"\0" + b"\xff" * (stuffing - 1)) * (stuffing > 0) + payload
+
+    def section(pid, table, number, body):
+        data = struct.pack(">BHHBBB", table, 0xb000 | len(body) + 9, number, 0xc1, 0, 0) + body
+        crc = 0xffffffff
+        for byte in data:
+            for bit in range(7, -1, -1):
+                top = (crc >> 31) ^ (byte >> bit & 1)
+                crc = (crc << 1 & 0xffffffff) ^ (0x04c11db7 if top else 0)
+        return packet(pid, b"\0" + data + struct.pack(">I", crc))
+
+    pat = section(0, 0, 1, struct.pack(">HH", 1, 0xe000 | 0x100))
+    pmt = section(0x100, 2, 1, struct.pack(">HH", 0xe101, 0xf000) +
+                  struct.pack(">BHH", 0x1b, 0xe101, 0xf000) + struct.pack(">BHH", 3, 0xe102, 0xf000))
+    pes = b"\0\0\1\xe0\0\0\x80\0\0" + b"\0\0\1\x09\xf0" * 4
+    return (pat + pmt + packet(0x101, pes) + packet(0x102, b"\0\0\1\xc0" + pes[4:])) * 8
+
+
+class Ending(CliTest):
+    """Ctrl-C, SIGTERM, --timeout, a reader that goes away: in time, and nothing is left."""
+
+    def start(self, *args, **more):
+        return subprocess.Popen([REELM, *map(str, args)], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+    def ends(self, process, *signals):
+        """Signals it and waits; (exit code, stdout, stderr)."""
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.02)
+        out, err = process.communicate(timeout=PATIENCE)
+        return process.returncode, out, err
+
+    def silent_fifo(self):
         fifo = self.dir / "fifo"
         os.mkfifo(fifo)
-        writer = os.open(fifo, os.O_RDWR)  # keeps it open, and silent
-        try:
-            for media in (fifo, "-"):
-                stdin = open(fifo, "rb") if media == "-" else subprocess.DEVNULL
-                process = subprocess.Popen([REELM, "ask", str(media), "?"], stdin=stdin,
-                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-                time.sleep(2)  # long enough to load the demo model and block
-                self.assertIsNone(process.poll())
-                process.send_signal(signal.SIGINT)
-                process.communicate(timeout=PATIENCE)
-                self.assertEqual(process.returncode, 130)
-                if media == "-":
-                    stdin.close()
-        finally:
-            os.close(writer)
+        self.addCleanup(os.close, os.open(fifo, os.O_RDWR))  # a writer that never writes
+        return fifo
+
+    def blocked(self, fifo, *args, **more):
+        """reelm ask, once it waits for the FIFO."""
+        process = self.start("ask", *args, fifo, "?", **more)
+        fds = pathlib.Path(f"/proc/{process.pid}/fd")
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                if any(os.readlink(fd) == str(fifo) for fd in fds.iterdir()):
+                    return process
+            except OSError:
+                pass  # a descriptor was closed in between
+            time.sleep(0.01)
+        process.kill()
+        return self.fail("the FIFO was never opened")
+
+    def test_a_signal_ends_a_blocked_read(self):
+        fifo = self.silent_fifo()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            code, out, err = self.ends(self.blocked(fifo), number)
+            self.assertEqual((code, out), (130, b""), err)
+            self.assertEqual(err, b"reelm: error: cancelled\n")
+        with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as stdin:
+            process = subprocess.Popen([REELM, "ask", "-", "?"], stdin=stdin)
+            time.sleep(1)  # wherever it is
+            self.assertEqual(self.ends(process, signal.SIGINT)[0], 130)
+
+    def test_signals_at_any_moment(self):
+        out = self.dir / "out"
+        sheet = self.dir / "sheet.png"
+        cache = self.dir / "cache"
+        commands = (("convert", DEMO, out), ("frames", CLIP, "-o", sheet),
+                    ("ask", "--packed-cache", cache, CLIP, "Describe the video."))
+        for command in commands:
+            begin = time.monotonic()
+            self.ok(*command)
+            whole = time.monotonic() - begin
+            for i in range(10):
+                for path in (out, cache):
+                    shutil.rmtree(path, ignore_errors=True)
+                sheet.unlink(missing_ok=True)
+                process = self.start(*command)
+                time.sleep(whole * (i + 0.5) / 10)
+                numbers = [signal.SIGINT] * (1 + i % 2)
+                code, _, err = self.ends(process, *numbers)
+                # Before main() the signal kills; behind the work it comes too late.
+                self.assertIn(code, (130, 0, -signal.SIGINT), err)
+                left = [p for p in self.dir.rglob("*") if ".part-" in p.name]
+                self.assertEqual(left, [])
+                if code != 0 and out.exists():  # all of it or nothing
+                    self.ok("ask", "--model", out, CLIP, "?")
+
+    def test_a_signal_ends_writing_to_a_reader_that_does_not_read(self):
+        process = self.start("info", "--json", "--tensors", DEMO)
+        time.sleep(1.5)  # more than a pipe holds: it is blocked by now
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(PATIENCE), 130)
+        process.communicate()
+
+    def test_timeout(self):
+        fifo = self.silent_fifo()
+        self.fails(1, "ask", "--timeout", 0.5, fifo, "?", says="deadline has passed")
+        for command in (("ask", CLIP, "?"), ("frames", CLIP, "-o", self.dir / "x.png"),
+                        ("verify", Verify.GOLDEN), ("convert", DEMO, self.dir / "out"),
+                        ("perplexity", DEMO / "config.json")):
+            self.fails(1, *command, "--timeout", "1e-6", says="deadline has passed")
+        fifo.unlink()
+        self.assertEqual(list(self.dir.iterdir()), [])
+        self.fails(2, "ask", "--timeout", "-1", CLIP, "?", says="--timeout")
+        self.ok("ask", "--timeout", 1000, CLIP, "?")
+
+    def test_a_reader_that_goes_away(self):
+        for command in (("ask", CLIP, "Describe the video."), ("info", "--json", DEMO)):
+            process = self.start(*command)
+            process.stdout.close()
+            err = process.stderr.read()
+            process.stderr.close()
+            self.assertEqual((process.wait(PATIENCE), err), (-signal.SIGPIPE, b""), command)
+
+    def test_a_model_cut_short_while_it_is_in_use(self):
+        model = self.dir / "model"
+        self.ok("convert", "--dtype", "bf16", DEMO, model)
+        fifo = self.dir / "fifo"
+        os.mkfifo(fifo)
+        writer = os.open(fifo, os.O_RDWR)
+        process = self.blocked(fifo, "--model", model)
+        os.truncate(model / "model.safetensors", 4096)
+        os.write(writer, CLIP.read_bytes())
+        os.close(writer)
+        out, err = process.communicate(timeout=PATIENCE)
+        self.assertEqual((process.returncode, out), (1, b""), err)
+        self.assertIn(b"model.safetensors: became shorter", err)
+        self.assertEqual(err.count(b"\n"), 1)
+
+
+class FilesThatCannotBeWritten(CliTest):
+    """Disk full and permission for every file that is written. Nothing is left of it."""
+
+    @staticmethod
+    def full_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    def test_a_full_disk(self):
+        out = self.dir / "out"
+        out.mkdir()
+        self.fails(1, "frames", CLIP, "-o", out / "sheet.png", says="sheet.png",
+                   preexec_fn=self.full_disk)
+        self.assertEqual(list(out.iterdir()), [])
+        self.fails(1, "convert", DEMO, out / "model", says=str(out / "model"),
+                   preexec_fn=self.full_disk)
+        self.assertEqual(list(out.iterdir()), [])
+        code, answer, err = run("ask", "--packed-cache", out, CLIP, "What color is the square?",
+                                preexec_fn=self.full_disk)
+        self.assertEqual((code, err.count("\n")), (0, 1), err)
+        self.assertIn("reelm-packed-", err)
+        self.assertNotEqual(answer, "")
+        self.assertEqual(list(out.iterdir()), [])
+        with subprocess.Popen(["cat", str(CLIP)], stdout=subprocess.PIPE) as cat:
+            self.fails(1, "ask", "-", "?", says="temporary copy", stdin=cat.stdout,
+                       preexec_fn=self.full_disk)
+
+    def test_an_old_file_stays_when_the_new_one_fails(self):
+        sheet = self.dir / "sheet.png"
+        self.ok("frames", CLIP, "-o", sheet)
+        before = sheet.read_bytes()
+        self.fails(1, "frames", "--frames", 2, CLIP, "-o", sheet, preexec_fn=self.full_disk)
+        self.assertEqual(sheet.read_bytes(), before)
+
+    def test_no_permission(self):
+        self.fails(1, "frames", CLIP, "-o", "/proc/sheet.png", says="/proc/sheet.png")
+        self.fails(1, "convert", DEMO, "/proc/model", says="/proc/model")
+        self.fails(1, "ask", "-", "?", env={"TMPDIR": "/proc"}, says="temporary",
+                   stdin=subprocess.PIPE)
 
 
 class Info(CliTest):

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <memory>
+#include <vector>
 
 #include "core/error.h"
 #include "core/safetensors.h"
@@ -66,6 +68,24 @@ TEST_F(PendingFileTest, RemovesWhatKilledProcessesLeft) {
   EXPECT_TRUE(fs::exists(dir_ / "a.part-3-0")) << "made a moment ago";
   EXPECT_TRUE(fs::exists(dir_ / "b.part-1-0")) << "of another file";
   ::close(busy);
+}
+
+// As a program does that is told to end at once.
+TEST_F(PendingFileTest, LeftoversOfAProcessThatEndsAreRemoved) {
+  const PendingFile part(dir_ / "a");
+  fs::create_directory(dir_ / "made");
+  const Leftover made(dir_ / "made");
+  write("b", "x");
+  Leftover complete(dir_ / "b");
+  complete.forget();
+  PendingFile committed(dir_ / "c");
+  committed.commit();
+  std::vector<std::unique_ptr<Leftover>> many;  // more than are noted: no harm
+  for (int i = 0; i < 100; ++i) many.push_back(std::make_unique<Leftover>(dir_ / "none"));
+  Leftover::remove_all();
+  EXPECT_EQ(files(), 2u);
+  EXPECT_TRUE(fs::exists(dir_ / "b"));
+  EXPECT_TRUE(fs::exists(dir_ / "c"));
 }
 
 TEST_F(PendingFileTest, AlignedSafetensorsInTheOrderGiven) {

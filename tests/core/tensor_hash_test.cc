@@ -46,5 +46,12 @@ TEST(TensorHash, IsTheSameForAnyNumberOfThreads) {
   set_num_threads(0);
 }
 
+TEST(TensorHash, CanBeCancelled) {
+  const std::vector<std::byte> bytes(100);
+  CancelToken cancelled;
+  cancelled.cancel();
+  EXPECT_THROW((void)hash_tensors(std::vector{tensor("a", bytes)}, &cancelled), Error);
+}
+
 }  // namespace
 }  // namespace reelm

@@ -32,7 +32,7 @@ const fs::path kClip = kDemo / "sample.mp4";
 #ifdef __SANITIZE_ADDRESS__
 constexpr long kSparse = 3;
 #else
-constexpr long kSparse = 20;
+constexpr long kSparse = 30;
 #endif
 
 /// The next number of a call that is to fail: all of the first ones, then in growing steps.
