@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <shared_mutex>
 #include <string_view>
@@ -108,7 +109,8 @@ std::shared_ptr<const Kernel> compile(const Key& key, const dnnl::engine& engine
     if (name == nullptr || !std::string_view(name).starts_with("brg")) return nullptr;
     kernel->scratch = description.scratchpad_desc();
     kernel->matmul = dnnl::matmul(description);
-  } catch (const dnnl::error&) {  // oneDNN has none for this machine or shape
+  } catch (const dnnl::error& error) {  // oneDNN has none for this machine or shape
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
     return nullptr;
   }
   return kernel;
@@ -160,8 +162,12 @@ void dnnl_run(const DnnlProduct& p) {
   if (p.epilogue.bias != nullptr) {
     arguments.emplace(DNNL_ARG_BIAS, wrap(kernel->bias, p.epilogue.bias));
   }
-  kernel->matmul.execute(stream, arguments);
-  stream.wait();
+  try {
+    kernel->matmul.execute(stream, arguments);
+    stream.wait();
+  } catch (const dnnl::error&) {  // the arguments are right: only memory can be missing
+    throw std::bad_alloc();
+  }
 }
 
 }  // namespace reelm::kernels

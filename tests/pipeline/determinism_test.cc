@@ -83,21 +83,17 @@ TEST_F(Determinism, AnyThreadsAnyRunReadAheadOrNot) {
   }
 }
 
-/// Of logits, against the portable loops: sums are added up in another order, and bf16 products are
-/// rounded by other instructions.
-double bound_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kF32:
-      return 1e-5;
-    default:
-      return 2e-2;
-  }
-}
+/// Of logits, against the portable loops. Sums are added up in another order (found: 3e-7); bf16
+/// products are rounded by other instructions (7e-4), and what is rounded to int8 behind them may
+/// fall on the other side (5e-3).
+double bound_of(Dtype dtype) { return dtype == Dtype::kF32 ? 1e-5 : 2e-2; }
 
 TEST_F(Determinism, AnyInstructionsSayTheSameWithinTheBounds) {
   const auto sample = nlohmann::json::parse(std::ifstream(kDemo / "sample.json"));
   for (const Dtype dtype : kDtypes) {
-    Engine engine = Engine::open(kDemo, {.dtypes = {dtype, Dtype::kAuto}});
+    EngineOptions options;
+    options.dtypes.decoder = dtype;
+    Engine engine = Engine::open(kDemo, options);
     for (const auto& row : sample["questions"]) {
       const std::string question = row["question"];
       kernels::set_active_isa(kernels::Isa::kPortable);
@@ -109,10 +105,7 @@ TEST_F(Determinism, AnyInstructionsSayTheSameWithinTheBounds) {
         const std::string what = std::string(kernels::isa_name(isa)) + " " + dtype_name(dtype);
         ASSERT_EQ(seen.tokens, expected.tokens) << what << ": " << question;
         ASSERT_EQ(seen.logits.size(), expected.logits.size());
-        const double error = relative_l2(seen.logits, expected.logits);
-        EXPECT_LE(error, bound_of(dtype)) << what;
-        RecordProperty(what, std::to_string(error));
-        if (getenv("SHOW")) printf("%s %g\n", what.c_str(), error);
+        EXPECT_LE(relative_l2(seen.logits, expected.logits), bound_of(dtype)) << what;
       }
     }
   }

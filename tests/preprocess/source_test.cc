@@ -7,6 +7,7 @@
 #include <csignal>
 #include <thread>
 
+#include "preprocess/image.h"
 #include "preprocess/patch_reader.h"
 #include "tests/preprocess/preprocess_testing.h"
 
@@ -172,6 +173,8 @@ TEST(Source, LimitsNameThemselves) {
   limited({.frames_considered = 10}, "frames-considered", "groups.mp4");
   limited({.streams = 0}, "streams", "groups.mp4");
   limited({.probe_seconds = 0}, "probe-seconds", "groups.mp4");
+  limited({.probe_bytes = 100}, "probe-bytes", "groups.mp4");   // to tell the format
+  limited({.probe_bytes = 5000}, "probe-bytes", "groups.mp4");  // to open it
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   ASSERT_EQ(::write(ends[1], "0123456789", 10), 10);
@@ -181,6 +184,39 @@ TEST(Source, LimitsNameThemselves) {
   EXPECT_NE(std::string(e.what()).find("media-bytes"), std::string::npos) << e.what();
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+TEST(Source, DecodedFramesAliveAreBounded) {
+  const auto source = MediaSource::from_path(clip("groups.mp4"));
+  Media media(source);
+  const std::int64_t n = media.frame_index().size();
+  const StreamInfo& video = media.info().video();
+  ASSERT_EQ(video.pixel_format, "yuv420p");
+  const auto padded = [](std::int64_t row) { return (row + 63) / 64 * 64; };
+  const std::int64_t frame_bytes = (padded(video.width) + padded(video.width / 2)) * video.height;
+  const auto expected = frame_crcs(media, all_frames(n));
+  const auto refused = [&](std::int64_t bytes) {
+    const Limits limits = {.decoded_bytes = bytes};
+    const Error e = error_of([&] {
+      FrameReader reader(media, all_frames(n), limits, nullptr, {.threads = 8});
+      RgbFrame frame;
+      while (reader.next(frame)) {
+      }
+    });
+    EXPECT_EQ(e.code(), ErrorCode::kLimit) << bytes;
+    EXPECT_NE(std::string(e.what()).find("the limit decoded-bytes"), std::string::npos) << e.what();
+  };
+  refused(frame_bytes - 1);  // before anything is decoded
+  refused(2 * frame_bytes);  // by the frame that would be one too many
+  // Room for one thread: the others are not made, and all frames come.
+  const Limits enough = {.decoded_bytes = 21 * frame_bytes};
+  FrameReader reader(media, all_frames(n), enough, nullptr, {.threads = 8});
+  RgbFrame frame;
+  for (std::int64_t i = 0; i < n; ++i) {
+    ASSERT_TRUE(reader.next(frame));
+    ASSERT_EQ(testing::crc32(frame.pixels), expected[static_cast<std::size_t>(i)]);
+  }
+  EXPECT_TRUE(reader.warnings().empty());
 }
 
 // The sizes that a header announces, changed to huge ones.
@@ -281,6 +317,23 @@ TEST(Source, CancelReachesEveryStage) {
   ASSERT_TRUE(reader.next(frame));
   token.cancel();
   EXPECT_EQ(code([&] { reader.next(frame); }), ErrorCode::kCancelled);
+}
+
+// Within a picture: read_image_header comes before, and polls nothing.
+TEST(Source, CancelReachesTheDecodingOfAnImage) {
+  CancelToken cancelled;
+  cancelled.cancel();
+  const std::filesystem::path folder =
+      std::filesystem::path(REELM_SOURCE_DIR) / "tests/goldens/media";
+  for (const char* name : {"square.png", "odd.jpg"}) {
+    const auto bytes = read_file(folder / name);
+    const Error e =
+        error_of([&] { (void)decode_image(bytes, name, {}, Reference::kQwenVlUtils, &cancelled); });
+    EXPECT_EQ(e.code(), ErrorCode::kCancelled) << name;
+    const Error late = error_of([&] { (void)decode_image(bytes, name, {.stall_seconds = 0}); });
+    EXPECT_EQ(late.code(), ErrorCode::kLimit);
+    EXPECT_NE(std::string(late.what()).find("stall-seconds"), std::string::npos) << late.what();
+  }
 }
 
 TEST(Source, CancelEndsWaitingForAPipe) {
