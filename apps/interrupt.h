@@ -8,7 +8,7 @@
 namespace reelm::apps {
 
 /// The token that Ctrl-C, SIGTERM and --timeout cancel; every stage polls it. What has not ended
-/// 0.4 s after the signal (a decoder at a huge frame, an fsync) is ended by a timer: unfinished
+/// 0.25 s after the signal (a decoder at a huge frame, an fsync) is ended by a timer: unfinished
 /// files are removed and the process exits with kExitInterrupted. So does a second signal, at once.
 CancelToken& interrupt_token();
 

@@ -19,7 +19,8 @@ int run(int argc, char** argv) {
       "  reelm ask --model Qwen2-VL-2B-Instruct --fps 1 film.mkv \"Who enters the room?\"\n"
       "  reelm info clip.mp4\n"
       "  reelm frames clip.mp4 -o sheet.png\n"
-      "`reelm COMMAND --help` tells the rest. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.");
+      "`reelm COMMAND --help` tells the rest. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 "
+      "interrupted.");
   reelm::apps::Command chosen;
   reelm::apps::add_ask(app, chosen);
   reelm::apps::add_info(app, chosen);

@@ -93,8 +93,8 @@ struct Engine::Impl {
 
 RequestPlan Engine::Impl::plan(const Request& request) const {
   Trace trace;
-  const PlannedTurn turn = plan_turn(model, options, request, {}, 0,
-                                     model.decoder->max_position_embeddings(), trace);
+  const PlannedTurn turn =
+      plan_turn(model, options, request, {}, 0, model.decoder->max_position_embeddings(), trace);
   RequestPlan plan;
   for (const PlannedMedium& medium : turn.media) plan.media.push_back(medium.plan);
   plan.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());

@@ -9,8 +9,8 @@
 namespace reelm::preprocess {
 namespace {
 
-// What a decoder holds besides a frame a thread: the 16 references that H.264 and HEVC allow at most,
-// those on their way out, and two with the reader.
+// What a decoder holds besides a frame a thread: the 16 references that H.264 and HEVC allow at
+// most, those on their way out, and two with the reader.
 constexpr std::int64_t kHeldFrames = 20;
 // Of a pixel, where the format is not known yet: the widest in use (RGBA of 16 bits).
 constexpr std::int64_t kWidestPixel = 8;

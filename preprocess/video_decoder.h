@@ -18,8 +18,8 @@ namespace reelm::preprocess {
 
 class VideoDecoder {
  public:
-  /// `progress` as FrameReader::Options. Throws Error: kUnsupported without a decoder for the stream,
-  /// kLimit (decoded-bytes), kOutOfMemory.
+  /// `progress` as FrameReader::Options. Throws Error: kUnsupported without a decoder for the
+  /// stream, kLimit (decoded-bytes), kOutOfMemory.
   VideoDecoder(Media::Impl& media, const Limits& limits, const CancelToken* cancel, int threads,
                std::atomic<std::int64_t>* progress);
   ~VideoDecoder();

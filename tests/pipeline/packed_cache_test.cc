@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/pipeline/packed_testing.h"
@@ -228,6 +229,19 @@ TEST_F(PackedCacheTest, AFullDiskIsAWarningAndLeavesNothing) {
   EXPECT_TRUE(files_in(cache_).empty());
   (void)open();
   expect(WeightSource::kCache);
+}
+
+TEST_F(PackedCacheTest, CancellingIsSeenBeforeEachWeight) {
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(model_));
+  const auto& tensors = checkpoint->tensors();
+  const auto vector = std::find_if(tensors.begin(), tensors.end(),
+                                   [](const StoredTensor& t) { return t.shape.size() == 1; });
+  CancelToken token;
+  const layers::WeightReader reader(checkpoint, nullptr, nullptr, &token);
+  const auto read = [&] { (void)reader.vector(vector->name, vector->shape[0]); };
+  EXPECT_NO_THROW(read());
+  token.cancel();
+  EXPECT_EQ(error_of(read).code(), ErrorCode::kCancelled);
 }
 
 TEST_F(PackedCacheTest, CancellingLeavesNothing) {
