@@ -21,8 +21,19 @@ target_compile_features(reelm PUBLIC cxx_std_20)
 set(linked ${libraries})
 list(REMOVE_ITEM linked nlohmann_json::nlohmann_json Eigen3::Eigen)
 target_link_libraries(reelm PRIVATE ${linked})
+# While the version is 0.x a minor version may change the interface, and so the name that programs look for.
+set(REELM_ABI ${PROJECT_VERSION_MAJOR})
+if(REELM_ABI EQUAL 0)
+  string(APPEND REELM_ABI .${PROJECT_VERSION_MINOR})
+endif()
 set_target_properties(reelm PROPERTIES
-  VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} EXPORT_NAME pipeline LINKER_LANGUAGE CXX)
+  VERSION ${PROJECT_VERSION} SOVERSION ${REELM_ABI} EXPORT_NAME pipeline LINKER_LANGUAGE CXX)
+if(BUILD_SHARED_LIBS)
+  set(map ${PROJECT_BINARY_DIR}/reelm.map)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/reelm.map.in ${map} @ONLY)
+  target_link_options(reelm PRIVATE -Wl,--version-script=${map})
+  set_target_properties(reelm PROPERTIES LINK_DEPENDS ${map})
+endif()
 
 # For the repository's own programs and tests: the library, every header as the layers see it, and what the
 # internal ones include.
@@ -34,14 +45,16 @@ target_link_libraries(reelm_internal INTERFACE reelm ${libraries})
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/reelm)
 
-install(TARGETS reelm EXPORT reelmTargets)
-install(EXPORT reelmTargets NAMESPACE reelm:: DESTINATION ${package_dir})
+install(TARGETS reelm EXPORT reelmTargets
+  LIBRARY COMPONENT runtime NAMELINK_COMPONENT devel
+  ARCHIVE COMPONENT devel)
+install(EXPORT reelmTargets NAMESPACE reelm:: DESTINATION ${package_dir} COMPONENT devel)
 configure_package_config_file(
   ${PROJECT_SOURCE_DIR}/cmake/reelmConfig.cmake.in ${PROJECT_BINARY_DIR}/reelmConfig.cmake
   INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/reelmConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/reelmConfig.cmake ${PROJECT_BINARY_DIR}/reelmConfigVersion.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/ReelmLinkDependencies.cmake DESTINATION ${package_dir})
+              ${PROJECT_SOURCE_DIR}/cmake/ReelmLinkDependencies.cmake DESTINATION ${package_dir} COMPONENT devel)
 
 # reelm.pc finds its prefix from its own place. With the static library every program links what it needs;
 # what the shared one needs is its own affair.
@@ -53,7 +66,7 @@ if(NOT BUILD_SHARED_LIBS)
   set(pc_requires "libavformat libavcodec libavutil libswscale libwebp libwebpdemux libjpeg libpng zlib icu-i18n icu-uc sentencepiece libxxhash libseccomp fmt")
 endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/reelm.pc.in ${PROJECT_BINARY_DIR}/reelm.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/reelm.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES ${PROJECT_BINARY_DIR}/reelm.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT devel)
 
 # The headers of the layers, but those whose opening comment says "Not installed", and those of the
 # implementations. tools/check_layers.py sees to it that the installed ones need nothing else.
@@ -65,13 +78,17 @@ foreach(layer IN LISTS layers)
     file(STRINGS ${PROJECT_SOURCE_DIR}/${header} mark REGEX "^//.*Not installed" LIMIT_COUNT 1)
     if(NOT mark)
       cmake_path(GET header PARENT_PATH subfolder)
-      install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/reelm/${subfolder})
+      install(FILES ${PROJECT_SOURCE_DIR}/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/reelm/${subfolder}
+              COMPONENT devel)
     endif()
   endforeach()
 endforeach()
 
 # A program finds the model from its own place (../share/reelm/models/demo), so that a prefix can be moved.
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/reelm/models)
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(FILES ${PROJECT_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/reelm/models
+        COMPONENT runtime)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/CHANGELOG.md ${PROJECT_SOURCE_DIR}/SECURITY.md
+        DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(FILES ${PROJECT_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime OPTIONAL)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime
+        FILES_MATCHING PATTERN "*.md")

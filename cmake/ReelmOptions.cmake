@@ -41,6 +41,20 @@ add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}/= -ffile-prefix-map=
 if(REELM_WERROR)
   add_compile_options(-Werror)
 endif()
+# What an overflow meets, as Debian hardens its own packages. Checks of buffer sizes need an optimised build, and
+# sanitizers do without both.
+option(REELM_HARDENING "stack protector, checked libc calls, position-independent programs, full RELRO" ON)
+if(REELM_HARDENING AND NOT REELM_SANITIZE)
+  add_compile_options(-fstack-protector-strong -fstack-clash-protection
+                      "$<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=3>")
+  add_compile_definitions("$<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:_GLIBCXX_ASSERTIONS>")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    add_compile_options(-fcf-protection)
+  endif()
+  add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
+  include(CheckPIESupported)
+  check_pie_supported(LANGUAGES CXX)
+endif()
 if(REELM_SANITIZE)
   add_compile_options(-fsanitize=${REELM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${REELM_SANITIZE})

@@ -19,6 +19,7 @@ test_packages=(
   ffmpeg             # makes the clips that tests decode
   libsimde-dev       # AVX-512 on machines without it
   g++-aarch64-linux-gnu  # the portable kernels compile for AArch64
+  dpkg-dev binutils      # the Debian package, what is in a program
   clang-format git python3
 )
 

@@ -68,5 +68,40 @@ case "$step" in
     mv "$work/before" "$work/after"
     expect_answer "$work/after/bin/reelm" ask "$work/after/$model/sample.mp4" "$(sample question)"
     ;;
+  hardening)
+    "$source_dir/tools/check_hardening.sh" "$prefix/bin/reelm"
+    ;;
+  deb)  # what the packages hold and ask for; that they install on a bare system: tools/try_deb.sh
+    rm -rf "$work/deb" && mkdir "$work/deb"
+    (cd "$build_dir" && cpack -G DEB -B "$work/deb" >"$work/cpack.log" 2>&1) || { cat "$work/cpack.log"; fail "cpack failed"; }
+    runtime=$(echo "$work"/deb/reelm_*.deb) devel=$(echo "$work"/deb/libreelm-dev_*.deb)
+    depends=$(dpkg-deb -f "$runtime" Depends)
+    for library in libc6 libavcodec59 libseccomp2 libdnnl; do
+      [[ "$depends" == *"$library"* ]] || fail "reelm does not depend on $library: $depends"
+    done
+    [[ "$(dpkg-deb -f "$devel" Depends)" == *libavformat-dev* ]] || fail "libreelm-dev does not depend on libavformat-dev"
+    dpkg-deb -c "$devel" | grep -q usr/include/reelm/pipeline/engine.h || fail "libreelm-dev has no headers"
+    ! dpkg-deb -c "$runtime" | grep -qE 'include/|\.a$' || fail "reelm has development files"
+    dpkg-deb -x "$runtime" "$work/deb/root"
+    expect_answer "$work/deb/root/usr/bin/reelm" ask "$work/deb/root/usr/$model/sample.mp4" "$(sample question)"
+    ;;
+  shared)  # the same objects as one shared library: its name, what it exports, a program that uses it
+    rm -rf "$work/shared" "$work/shared-prefix"
+    cmake -G Ninja -S "$source_dir" -B "$work/shared" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
+      -DREELM_BUILD_TESTS=OFF -DREELM_BUILD_BENCH=OFF -DCMAKE_CXX_COMPILER="$compiler" >"$work/shared.log"
+    cmake --build "$work/shared" >>"$work/shared.log" || { tail "$work/shared.log"; fail "the shared library does not build"; }
+    cmake --install "$work/shared" --prefix "$work/shared-prefix" >>"$work/shared.log"
+    library=$(find "$work/shared-prefix" -name 'libreelm.so')
+    version=$("$work/shared-prefix/bin/reelm" --version)
+    version=${version#reelm }
+    readelf -d "$library" | grep -qF "[libreelm.so.${version%.*}]" || fail "the soname is not libreelm.so.${version%.*}"
+    strangers=$(nm -DC --defined-only "$library" | grep -vE ' [A-Za-z] (.* for )?reelm::| A REELM_' || true)
+    [[ -z "$strangers" ]] || fail "the library exports other names than reelm's: $(head -n 3 <<<"$strangers")"
+    cmake -S "$source_dir/examples/ask" -B "$work/shared-consumer" -DCMAKE_PREFIX_PATH="$work/shared-prefix" \
+      -DCMAKE_CXX_COMPILER="$compiler" >>"$work/shared.log"
+    cmake --build "$work/shared-consumer" >>"$work/shared.log"
+    expect_answer "$work/shared-consumer/ask" "$work/shared-prefix/$model" "$work/shared-prefix/$model/sample.mp4" \
+      "$(sample question)"
+    ;;
   *) fail "unknown step '$step'" ;;
 esac
