@@ -80,17 +80,18 @@ case "$step" in
       [[ "$depends" == *"$library"* ]] || fail "reelm does not depend on $library: $depends"
     done
     [[ "$(dpkg-deb -f "$devel" Depends)" == *libavformat-dev* ]] || fail "libreelm-dev does not depend on libavformat-dev"
-    dpkg-deb -c "$devel" | grep -q usr/include/reelm/pipeline/engine.h || fail "libreelm-dev has no headers"
-    ! dpkg-deb -c "$runtime" | grep -qE 'include/|\.a$' || fail "reelm has development files"
-    dpkg-deb -x "$runtime" "$work/deb/root"
-    expect_answer "$work/deb/root/usr/bin/reelm" ask "$work/deb/root/usr/$model/sample.mp4" "$(sample question)"
+    grep -q usr/include/reelm/pipeline/engine.h <<<"$(dpkg-deb -c "$devel")" || fail "libreelm-dev has no headers"
+    ! grep -E 'include/|\.a$' <<<"$(dpkg-deb -c "$runtime")" || fail "reelm has development files"
+    dpkg-deb -x "$runtime" "$work/deb/tree"
+    expect_answer "$work/deb/tree/usr/bin/reelm" ask "$work/deb/tree/usr/$model/sample.mp4" "$(sample question)"
     ;;
   shared)  # the same objects as one shared library: its name, what it exports, a program that uses it
-    rm -rf "$work/shared" "$work/shared-prefix"
-    cmake -G Ninja -S "$source_dir" -B "$work/shared" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
+    shared=$(dirname "$build_dir")/shared  # as deep as the other, so that ccache knows its objects
+    rm -rf "$shared" "$work/shared-prefix"
+    cmake -G Ninja -S "$source_dir" -B "$shared" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
       -DREELM_BUILD_TESTS=OFF -DREELM_BUILD_BENCH=OFF -DCMAKE_CXX_COMPILER="$compiler" >"$work/shared.log"
-    cmake --build "$work/shared" >>"$work/shared.log" || { tail "$work/shared.log"; fail "the shared library does not build"; }
-    cmake --install "$work/shared" --prefix "$work/shared-prefix" >>"$work/shared.log"
+    cmake --build "$shared" >>"$work/shared.log" || { tail "$work/shared.log"; fail "the shared library does not build"; }
+    cmake --install "$shared" --prefix "$work/shared-prefix" >>"$work/shared.log"
     library=$(find "$work/shared-prefix" -name 'libreelm.so')
     version=$("$work/shared-prefix/bin/reelm" --version)
     version=${version#reelm }
