@@ -431,7 +431,8 @@ class Ending(CliTest):
             self.assertEqual((code, out), (130, b""), err)
             self.assertEqual(err, b"reelm: error: cancelled\n")
         with open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as stdin:
-            process = subprocess.Popen([REELM, "ask", "-", "?"], stdin=stdin)
+            process = subprocess.Popen([REELM, "ask", "-", "?"], stdin=stdin,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             time.sleep(1)  # wherever it is
             self.assertEqual(self.ends(process, signal.SIGINT)[0], 130)
 
@@ -512,30 +513,34 @@ class FilesThatCannotBeWritten(CliTest):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
+    # The memory that a confined decoder shares would count as a file.
+    OPEN = ("--sandbox", "off")
+
     def test_a_full_disk(self):
         out = self.dir / "out"
         out.mkdir()
-        self.fails(1, "frames", CLIP, "-o", out / "sheet.png", says="sheet.png",
+        self.fails(1, "frames", *self.OPEN, CLIP, "-o", out / "sheet.png", says="sheet.png",
                    preexec_fn=self.full_disk)
         self.assertEqual(list(out.iterdir()), [])
         self.fails(1, "convert", DEMO, out / "model", says=str(out / "model"),
                    preexec_fn=self.full_disk)
         self.assertEqual(list(out.iterdir()), [])
-        code, answer, err = run("ask", "--packed-cache", out, CLIP, "What color is the square?",
-                                preexec_fn=self.full_disk)
+        code, answer, err = run("ask", *self.OPEN, "--packed-cache", out, CLIP,
+                                "What color is the square?", preexec_fn=self.full_disk)
         self.assertEqual((code, err.count("\n")), (0, 1), err)
         self.assertIn("reelm-packed-", err)
         self.assertNotEqual(answer, "")
         self.assertEqual(list(out.iterdir()), [])
         with subprocess.Popen(["cat", str(CLIP)], stdout=subprocess.PIPE) as cat:
-            self.fails(1, "ask", "-", "?", says="temporary copy", stdin=cat.stdout,
+            self.fails(1, "ask", *self.OPEN, "-", "?", says="temporary copy", stdin=cat.stdout,
                        preexec_fn=self.full_disk)
 
     def test_an_old_file_stays_when_the_new_one_fails(self):
         sheet = self.dir / "sheet.png"
         self.ok("frames", CLIP, "-o", sheet)
         before = sheet.read_bytes()
-        self.fails(1, "frames", "--frames", 2, CLIP, "-o", sheet, preexec_fn=self.full_disk)
+        self.fails(1, "frames", *self.OPEN, "--frames", 2, CLIP, "-o", sheet, says="sheet.png",
+                   preexec_fn=self.full_disk)
         self.assertEqual(sheet.read_bytes(), before)
 
     def test_no_permission(self):

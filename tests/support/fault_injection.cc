@@ -60,7 +60,8 @@ int note_library(struct dl_phdr_info* info, std::size_t, void*) {
 
 bool allocation_fails(std::size_t size, const void* caller) {
   if (g_fault.load(std::memory_order_relaxed) != static_cast<int>(Fault::kAllocation)) return false;
-  if (g_gomp.holds(caller) || (size == kBufferRef && g_avutil.holds(caller))) return false;
+  if (g_gomp.holds(caller)) return false;
+  if (g_avutil.holds(caller) && (g_all_after || size == kBufferRef)) return false;
   if (!fails(Fault::kAllocation)) return false;
   errno = ENOMEM;
   return true;

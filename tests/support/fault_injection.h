@@ -8,10 +8,11 @@ namespace reelm::testing {
 enum class Fault { kAllocation, kRead, kWrite, kSync, kRename };
 
 /// Counts calls while it lives, in all threads, and lets the `nth` (from 1; 0: none) fail; with
-/// `all_after`, those behind it too. One at a time. Two kinds of memory are always given, because
-/// the library that asks ends the process without: what libgomp takes for its teams, and FFmpeg's
-/// AVBufferRef (24 bytes; the H.264 decoder of FFmpeg 5.1 fails an assertion of its own while it
-/// cleans up).
+/// `all_after`, those behind it too. One at a time. Some memory is always given, because the
+/// library that asks ends the process without: what libgomp takes for its teams; FFmpeg's
+/// AVBufferRef (24 bytes), without which the H.264 decoder of FFmpeg 5.1 fails an assertion while
+/// it cleans up; and, with `all_after`, all that FFmpeg takes, as several failures at once lead it
+/// there too.
 class FailingCalls {
  public:
   explicit FailingCalls(Fault fault, long nth = 0, bool all_after = false);
