@@ -21,6 +21,7 @@ using reelm::testing::Fault;
 std::atomic<int> g_fault{-1};  // the one that is counted
 std::atomic<long> g_nth{0};
 std::atomic<bool> g_all_after{false};
+std::atomic<std::size_t> g_least{0};  // smaller allocations are given
 std::atomic<long> g_calls{0};
 std::atomic<unsigned long> g_most{ULONG_MAX};
 
@@ -60,7 +61,7 @@ int note_library(struct dl_phdr_info* info, std::size_t, void*) {
 
 bool allocation_fails(std::size_t size, const void* caller) {
   if (g_fault.load(std::memory_order_relaxed) != static_cast<int>(Fault::kAllocation)) return false;
-  if (g_gomp.holds(caller)) return false;
+  if (size < g_least || g_gomp.holds(caller)) return false;
   if (g_avutil.holds(caller) && (g_all_after || size == kBufferRef)) return false;
   if (!fails(Fault::kAllocation)) return false;
   errno = ENOMEM;
@@ -186,11 +187,12 @@ void operator delete[](void* p, const std::nothrow_t&) noexcept { free(p); }
 
 namespace reelm::testing {
 
-FailingCalls::FailingCalls(Fault fault, long nth, bool all_after) {
+FailingCalls::FailingCalls(Fault fault, long nth, bool all_after, std::size_t least) {
   dl_iterate_phdr(note_library, nullptr);
   g_calls = 0;
   g_nth = nth;
   g_all_after = all_after;
+  g_least = least;
   g_fault = static_cast<int>(fault);
 }
 

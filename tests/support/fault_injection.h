@@ -3,6 +3,8 @@
 // libraries it uses.
 #pragma once
 
+#include <cstddef>
+
 namespace reelm::testing {
 
 enum class Fault { kAllocation, kRead, kWrite, kSync, kRename };
@@ -15,7 +17,8 @@ enum class Fault { kAllocation, kRead, kWrite, kSync, kRename };
 /// there too.
 class FailingCalls {
  public:
-  explicit FailingCalls(Fault fault, long nth = 0, bool all_after = false);
+  /// Allocations of fewer than `least` bytes are neither counted nor refused.
+  explicit FailingCalls(Fault fault, long nth = 0, bool all_after = false, std::size_t least = 0);
   ~FailingCalls() { stop(); }
   FailingCalls(const FailingCalls&) = delete;
   FailingCalls& operator=(const FailingCalls&) = delete;
