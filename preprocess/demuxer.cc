@@ -320,6 +320,9 @@ Demuxer::Read Demuxer::read(AVPacket* packet) {
     rethrow_failure(got);
     if (got == AVERROR_EOF) return Read::kEnd;
     if (got == AVERROR(EAGAIN)) continue;
+    if (got == AVERROR(ENOMEM)) {
+      throw_error(ErrorCode::kOutOfMemory, "{}: demuxing: allocation refused", name_);
+    }
     if (got < 0) return avio_feof(avio_) != 0 ? Read::kEnd : Read::kDamaged;
     if (packet->stream_index == video_stream_) return Read::kPacket;
   }

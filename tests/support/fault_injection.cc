@@ -23,6 +23,7 @@ std::atomic<long> g_nth{0};
 std::atomic<bool> g_all_after{false};
 std::atomic<std::size_t> g_least{0};  // smaller allocations are given
 std::atomic<long> g_calls{0};
+std::atomic<bool> g_in_ffmpeg{false};  // an allocation of FFmpeg's failed
 std::atomic<unsigned long> g_most{ULONG_MAX};
 
 /// Where a shared library lies.
@@ -64,6 +65,7 @@ bool allocation_fails(std::size_t size, const void* caller) {
   if (size < g_least || g_gomp.holds(caller)) return false;
   if (g_avutil.holds(caller) && (g_all_after || size == kBufferRef)) return false;
   if (!fails(Fault::kAllocation)) return false;
+  if (g_avutil.holds(caller)) g_in_ffmpeg = true;
   errno = ENOMEM;
   return true;
 }
@@ -190,11 +192,14 @@ namespace reelm::testing {
 FailingCalls::FailingCalls(Fault fault, long nth, bool all_after, std::size_t least) {
   dl_iterate_phdr(note_library, nullptr);
   g_calls = 0;
+  g_in_ffmpeg = false;
   g_nth = nth;
   g_all_after = all_after;
   g_least = least;
   g_fault = static_cast<int>(fault);
 }
+
+bool FailingCalls::in_ffmpeg() { return g_in_ffmpeg; }
 
 long FailingCalls::stop() {
   g_fault = -1;

@@ -25,6 +25,8 @@ class FailingCalls {
 
   /// Nothing fails any more; how many calls there were.
   long stop();
+  /// Whether an allocation of FFmpeg's own was refused since the last FailingCalls began.
+  static bool in_ffmpeg();
 };
 
 /// No read gives more than `most` bytes while it lives.
