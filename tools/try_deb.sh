@@ -11,7 +11,7 @@ root=$scratch/root
 in_root() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 
 if [[ ! -x $root/usr/bin/apt-get ]]; then
-  mirror=$(grep -rhoE '(https?|file)://[^ ]*debian/?' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1)
+  mirror=$(grep -rhoE '(https?|file)://[^ ]*debian/?' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -n 1 || true)
   debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}"
 fi
 rm -rf "$scratch/packages"

@@ -103,8 +103,8 @@ class Faults : public testing::ScratchDirTest {
           EXPECT_NE(outcome.message.find("sample.mp4"), std::string::npos) << outcome.message;
         }
       } else {
-        // What was lost was not needed, or a frame that a warning tells of, or FFmpeg's H.264 decoder
-        // has concealed it and said nothing.
+        // What was lost was not needed, or a frame that a warning tells of, or FFmpeg's H.264
+        // decoder has concealed it and said nothing.
         EXPECT_TRUE(answer.token_ids == expected || has_warnings(answer) ||
                     FailingCalls::in_ffmpeg())
             << answer.text;
