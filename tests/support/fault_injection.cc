@@ -73,7 +73,7 @@ bool allocation_fails(std::size_t size, const void* caller) {
 }  // namespace
 
 // What stands behind malloc: glibc's, or the sanitizer's.
-#ifdef __SANITIZE_ADDRESS__
+#ifdef REELM_BEFORE_ASAN
 #define REAL(name) __interceptor_##name
 #else
 #define REAL(name) __libc_##name
@@ -146,7 +146,7 @@ int rename(const char* from, const char* to) noexcept {
 }
 }
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef REELM_BEFORE_ASAN
 // The sanitizer's operator new does not come by malloc.
 namespace {
 void* allocate(std::size_t size, std::size_t alignment, const void* caller) {
