@@ -34,8 +34,8 @@ const char* compute_type_name(ComputeType type) noexcept;
 /// 32, 16, 8.125, 4.625: of a weight whose sizes need no padding.
 double bits_per_weight(ComputeType type) noexcept;
 
-/// Counts up with every change of what packed bytes mean.
-inline constexpr int kPackedLayoutVersion = 1;
+/// Counts up with every change of what packed bytes mean, or of how weights are rounded to them.
+inline constexpr int kPackedLayoutVersion = 2;
 
 /// A weight [out_features, in_features] in the layout the kernels want. Immutable, shared by
 /// threads.

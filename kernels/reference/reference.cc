@@ -271,7 +271,7 @@ std::vector<double> dequantised(const PackedMatrix& w) {
 void round_activations(std::span<const float> from, std::span<double> to) {
   float top = 0.0f;
   for (const float v : from) top = std::max(top, std::abs(v));
-  const float inverse = top > 0.0f ? 127.0f / top : 0.0f;
+  const float inverse = top >= kSmallestQuantized ? 127.0f / top : 0.0f;
   for (std::size_t i = 0; i < from.size(); ++i) {
     to[i] = static_cast<double>(top / 127.0f) * std::nearbyint(from[i] * inverse);
   }

@@ -88,14 +88,15 @@ inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0
                            int64_t dp, const TileScratch& s) {
   constexpr bool kDot = kMath == kMathDot;
   const int64_t element = a.kv_type == kElementF32 ? 4 : a.kv_type == kElementBf16 ? 2 : 1;
-  // Rows that need no change are read where they lie.
-  const bool direct = kDot ? a.kv_type == kElementBf16 && a.head_dim % 16 == 0
-                           : kMath == kMathF32 && a.kv_type == kElementF32 && a.head_dim % 8 == 0;
   const char* starts[8];
   const void* rows[8];
   // Words of a row; dp itself may be a multiple of 4 only (portable/).
   const int64_t words = kDot ? dp / 2 : dp;
   const int64_t words8 = (words + 7) / 8 * 8;
+  // Rows that need neither a change nor padding (past head_dim is no memory of theirs) are read
+  // where they lie.
+  const bool direct = kDot ? a.kv_type == kElementBf16 && a.head_dim == words8 * 2
+                           : kMath == kMathF32 && a.kv_type == kElementF32 && a.head_dim == words8;
   for (int64_t j = 0; j < n; j += 8) {
     for (int64_t i = 0; i < 8; ++i) {
       const char* from =

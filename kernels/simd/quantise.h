@@ -31,11 +31,12 @@ inline float group_top(const float* x) {
 
 // ---- activations -------------------------------------------------------------------------------
 
-/// One row of one group: scale = top / 127, values to the nearest, ties to even.
+/// One row of one group: scale = top / 127, values to the nearest, ties to even. A row below
+/// kSmallestQuantized is zeros, as 127 / top would be infinite.
 template <class V>
 inline void quantise_row(const float* x, int kind, char* to) {
   const float top = group_top<V>(x);
-  const auto inverse = V::set1(top > 0.0f ? 127.0f / top : 0.0f);
+  const auto inverse = V::set1(top >= kSmallestQuantized ? 127.0f / top : 0.0f);
   alignas(64) int8_t q[kQuantGroup];
   QuantTail tail = {};
   tail.scale = top / 127.0f;
@@ -92,6 +93,8 @@ void pack_a_any(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t 
 }
 
 // ---- weights -----------------------------------------------------------------------------------
+// Packed bytes are the same on every set: no fused multiply-add, which only some have, and sums in
+// an order that no width decides.
 
 /// The nearest bf16 of a positive number, as its bits.
 inline uint16_t bf16_of(float x) {
@@ -117,7 +120,7 @@ inline uint16_t scale_group(const float* w, float* units) {
   const bool usable = value >= 1.17549435e-38f;
   const auto inverse = V::set1(usable ? 1.0f / value : 0.0f);
   for (int64_t i = 0; i < kQuantGroup; i += V::kWidth) {
-    auto v = V::fma(V::load(w + i), inverse, V::set1(128.0f));
+    auto v = V::add(V::mul(V::load(w + i), inverse), V::set1(128.0f));
     v = V::min(V::max(v, V::set1(1.0f)), V::set1(255.0f));
     V::store(units + i, v);
   }
@@ -145,15 +148,18 @@ inline void quantise_int8(const float* w, int64_t col, Int8Block* block) {
 template <class V>
 inline float int4_error(const float* t, float step, float base) {
   const auto inverse = V::set1(1.0f / step);
-  auto sum = V::zero();
+  alignas(64) float squares[kQuantSub];
   for (int64_t i = 0; i < kQuantSub; i += V::kWidth) {
     const auto v = V::sub(V::load(t + i), V::set1(base));
     auto q = V::round(V::mul(v, inverse));
     q = V::min(V::max(q, V::zero()), V::set1(15.0f));
     const auto error = V::sub(v, V::mul(q, V::set1(step)));
-    sum = V::fma(error, error, sum);
+    V::store(squares + i, V::mul(error, error));
   }
-  return V::reduce_add(sum);
+  for (int64_t half = kQuantSub / 2; half > 0; half /= 2) {
+    for (int64_t i = 0; i < half; ++i) squares[i] += squares[i + half];
+  }
+  return squares[0];
 }
 
 /// Whole numbers step and base that lose least over 32 values within 1..255. Tried: the steps that

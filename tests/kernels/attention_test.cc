@@ -1,5 +1,6 @@
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/reference/reference.h"
@@ -161,6 +162,25 @@ TEST_P(Attention, OddHeadSizes) {
       expect_matches<float>(n_q, 90, 1, 2, d, true);
       expect_matches<bf16_t>(n_q, 90, 1, 2, d, false);
     }
+  }
+}
+
+// What lies between heads and rows, and behind the last, is not the kernel's: 0 * NaN is NaN.
+TEST_P(Attention, ReadsNothingPastHeadDim) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const std::int64_t d : {8, 24, 40, 72, 88}) {
+    Heads<float> q(16, 4, d, 1), k(64, 1, d, 2), v(64, 1, d, 3), out(16, 4, d, 4), expected = out;
+    for (Heads<float>* x : {&k, &v}) {
+      const std::vector<float> values = x->values;
+      std::fill(x->values.begin(), x->values.end(), nan);
+      for (std::int64_t j = 0; j < x->n; ++j) {
+        std::copy_n(values.begin() + 1 + j * x->row, d, x->values.begin() + 1 + j * x->row);
+      }
+      x->values.resize(static_cast<std::size_t>(1 + (x->n - 1) * x->row + d));
+    }
+    attention(q.read(), k.read(), v.read(), out.view(), 0.1f, false);
+    reference::attention(q.read(), k.read(), v.read(), expected.view(), 0.1f, false);
+    EXPECT_TRUE(all_close(out.values, expected.values, kTolerance)) << "d " << d;
   }
 }
 

@@ -53,6 +53,40 @@ TEST_P(MatmulQuant, EveryShape) {
   }
 }
 
+// Seeds whose weights lie so near to a tie that a fused multiply-add, or another order of a sum,
+// decided otherwise.
+TEST_P(MatmulQuant, PackedBytesAreThoseOfThePortableSet) {
+  for (const auto& [type, seed] : {std::pair{ComputeType::kInt8, 120u},
+                                   {ComputeType::kInt8, 1060u},
+                                   {ComputeType::kInt4, 1323u},
+                                   {ComputeType::kInt4, 1333u},
+                                   {ComputeType::kInt4, 1500u}}) {
+    const std::vector<float> values = random_floats(64 * 256, seed);
+    const PackedMatrix here = pack_floats(values, 64, 256, type);
+    set_active_isa(Isa::kPortable);
+    const PackedMatrix portable = pack_floats(values, 64, 256, type);
+    SetUp();
+    EXPECT_TRUE(reelm::testing::all_equal_bits(here.packed_bytes(), portable.packed_bytes()))
+        << compute_type_name(type) << " seed " << seed;
+    expect_matches(here, 1, {}, 0, 0);
+  }
+}
+
+// 127 over the largest of them is infinite.
+TEST_P(MatmulQuant, TinyActivationsAreZeros) {
+  for (const ComputeType type : kQuantised) {
+    const PackedMatrix w = pack_floats(random_floats(64 * 130, 26), 64, 130, type);
+    for (const float tiny : {1e-45f, 1e-40f, 1e-38f, 3e-37f, 9e-31f}) {
+      for (const std::int64_t m : {1, 20}) {
+        const std::vector<float> x(static_cast<std::size_t>(m * 130), tiny);
+        std::vector<float> y(static_cast<std::size_t>(m * 64), 7.0f);
+        matmul({x.data(), {m, 130}}, w, {y.data(), {m, 64}});
+        for (const float v : y) ASSERT_EQ(v, 0.0f) << tiny;
+      }
+    }
+  }
+}
+
 TEST_P(MatmulQuant, StridedRowsAndEpilogues) {
   const std::vector<float> bias = random_floats(150, 24);
   for (const ComputeType type : kQuantised) {
