@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := build
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
+SECONDS_EACH ?= 60
 DEMO_VIDEO ?= models/demo/sample.mp4
 DEMO_QUESTION ?= Which direction does the yellow square move?
 
@@ -29,6 +30,10 @@ test:  ## install what is missing, then every test: release, ASan+UBSan, lint, i
 .PHONY: asan
 asan:  ## the tests under AddressSanitizer and UBSan only
 	@tools/run_tests.sh $(JOBS) asan
+
+.PHONY: fuzz
+fuzz:  ## every fuzz target for a minute, with clang (SECONDS_EACH=..; tools/fuzz.sh --nightly: an hour)
+	@tools/fuzz.sh --jobs $(JOBS) --seconds $(SECONDS_EACH)
 
 .PHONY: format
 format:  ## lay out all C++ sources with clang-format 14

@@ -12,11 +12,7 @@
 namespace reelm::apps {
 
 int fail(const std::string& program, const std::string& message, int code) {
-  std::string line = message;
-  for (char& c : line) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  }
-  fmt::print(stderr, "{}: error: {}\n", program, line);
+  fmt::print(stderr, "{}: error: {}\n", program, one_line(message));
   return code;
 }
 

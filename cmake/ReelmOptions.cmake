@@ -2,6 +2,7 @@
 option(REELM_BUILD_TESTS "build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(REELM_BUILD_BENCH "build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(REELM_WERROR "warnings are errors" ${PROJECT_IS_TOP_LEVEL})
+option(REELM_FUZZ "build the fuzz targets with libFuzzer (clang); without it they replay their corpus" OFF)
 set(REELM_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize= takes them (address,undefined)")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
@@ -58,6 +59,9 @@ endif()
 if(REELM_SANITIZE)
   add_compile_options(-fsanitize=${REELM_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${REELM_SANITIZE})
+endif()
+if(REELM_FUZZ)  # what libFuzzer steers by; only the programs of tests/fuzz link it
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
 # reelm_layer(reelm_FOLDER SOURCES a.cc ... DEPENDS reelm_core ... LIBRARIES fmt::fmt ...): one folder's

@@ -5,6 +5,18 @@
 
 namespace reelm {
 
+std::string one_line(std::string text) {
+  constexpr std::size_t kMostBytes = 4096;
+  if (text.size() > kMostBytes) {
+    text.resize(kMostBytes - 3);
+    text += "...";
+  }
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  return text;
+}
+
 const char* error_code_name(ErrorCode code) noexcept {
   switch (code) {
     case ErrorCode::kInvalidArgument:

@@ -21,11 +21,16 @@ enum class ErrorCode {
 /// "invalid argument", "not found", ... for logs.
 const char* error_code_name(ErrorCode code) noexcept;
 
+/// `text` as one line that a terminal can show: at most 4096 bytes, control characters as spaces.
+/// For names and words out of files and other processes.
+std::string one_line(std::string text);
+
 /// Every input-dependent failure is thrown as this. `what()` is one line that names the thing
-/// (file, tensor, stream, option), what was found and what was expected.
+/// (file, tensor, stream, option), what was found and what was expected; see one_line().
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(ErrorCode code, const std::string& message)
+      : std::runtime_error(one_line(message)), code_(code) {}
   ErrorCode code() const noexcept { return code_; }
 
  private:

@@ -75,9 +75,6 @@ Json parse(std::string_view text, const std::string& source, const Limits& limit
     return Json::parse(text.begin(), text.end(), callback);
   } catch (const Json::exception& e) {
     std::string reason = e.what();
-    for (char& c : reason) {
-      if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-    }
     if (reason.size() > 200) reason = reason.substr(0, 197) + "...";
     throw_error(ErrorCode::kFormat, "{}: not valid JSON: {}", source, reason);
   }

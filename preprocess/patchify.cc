@@ -1,5 +1,6 @@
 #include "preprocess/patchify.h"
 
+#include <cmath>
 #include <vector>
 
 #include "core/parallel.h"
@@ -25,6 +26,11 @@ NormalizeTable make_normalize_table(const PreprocessorConfig& config) {
                   config.image_std[c]);
     }
     for (std::size_t v = 0; v < 256; ++v) table[c][v] = (static_cast<float>(v) - mean) / std;
+    if (!std::isfinite(table[c].front()) || !std::isfinite(table[c].back())) {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "image_mean[{}] {} and image_std[{}] {} make pixels infinite", c,
+                  config.image_mean[c], c, config.image_std[c]);
+    }
   }
   return table;
 }

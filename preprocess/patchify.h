@@ -15,7 +15,8 @@ namespace reelm::preprocess {
 /// computes it. Exact, so patchify is a table lookup.
 using NormalizeTable = std::array<std::array<float, 256>, 3>;
 
-/// Throws Error{kInvalidArgument} when a std or rescale_factor is not positive.
+/// Throws Error{kInvalidArgument} when a std or rescale_factor is not positive, or a value of the
+/// table not finite.
 NormalizeTable make_normalize_table(const PreprocessorConfig& config);
 
 /// One temporal slice: `frames` [temporal_patch_size, H, W, 3] (H, W multiples of patch_size *

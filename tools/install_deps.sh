@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, and touches nothing that is there.
-#   tools/install_deps.sh [build] [test]    default: build
+#   tools/install_deps.sh [build] [test] [clang]    default: build
 #   tools/install_deps.sh --list build      prints the packages and stops
 # Nothing missing: needs no root, no network, and takes a moment.
 set -euo pipefail
@@ -22,6 +22,10 @@ test_packages=(
   dpkg-dev binutils      # the Debian package, what is in a program
   clang-format git python3
 )
+clang_packages=(  # the presets clang and fuzz
+  clang-14 libomp-14-dev
+  libclang-rt-14-dev  # sanitizers and libFuzzer
+)
 
 list_only=false
 if [[ "${1:-}" == --list ]]; then
@@ -33,7 +37,8 @@ for group in "${@:-build}"; do
   case "$group" in
     build) packages+=("${build_packages[@]}") ;;
     test) packages+=("${test_packages[@]}") ;;
-    *) echo "install_deps.sh: unknown group '$group' (build, test)" >&2; exit 2 ;;
+    clang) packages+=("${clang_packages[@]}") ;;
+    *) echo "install_deps.sh: unknown group '$group' (build, test, clang)" >&2; exit 2 ;;
   esac
 done
 if $list_only; then

@@ -35,6 +35,15 @@ void limit_resources([[maybe_unused]] std::int64_t memory_bytes) {
 #endif
 }
 
+/// A condition on an argument of a call. (The macros of seccomp.h are C.)
+scmp_arg_cmp argument(unsigned number, scmp_compare how, scmp_datum_t a, scmp_datum_t b = 0) {
+  return {number, how, a, b};
+}
+
+scmp_arg_cmp argument_is(unsigned number, int value) {
+  return argument(number, SCMP_CMP_EQ, static_cast<scmp_datum_t>(value));
+}
+
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), &seccomp_release) {
@@ -105,27 +114,27 @@ void filter_calls(int socket) {
     filter.allow(call);
   }
   for (const int fd : {STDERR_FILENO, socket}) {
-    filter.allow(SCMP_SYS(write), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(fd)));
-    filter.allow(SCMP_SYS(writev), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(fd)));
+    filter.allow(SCMP_SYS(write), argument_is(0, fd));
+    filter.allow(SCMP_SYS(writev), argument_is(0, fd));
   }
-  filter.allow(SCMP_SYS(sendto), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(socket)));
+  filter.allow(SCMP_SYS(sendto), argument_is(0, socket));
 #ifdef __SANITIZE_ADDRESS__
   // UBSan finds out whether memory is readable by writing it to a pipe of its own, which gets the
   // numbers after the decoder's three.
   filter.allow(SCMP_SYS(pipe2));
-  filter.allow(SCMP_SYS(write), SCMP_A0(SCMP_CMP_GT, static_cast<scmp_datum_t>(socket) + 2));
+  filter.allow(SCMP_SYS(write), argument(0, SCMP_CMP_GT, static_cast<scmp_datum_t>(socket) + 2));
 #endif
   // fstat() of newer C libraries: of a descriptor, by an empty name.
-  filter.allow(SCMP_SYS(newfstatat), SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
+  filter.allow(SCMP_SYS(newfstatat), argument_is(3, AT_EMPTY_PATH));
   // Nothing becomes a program.
-  filter.allow(SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-  filter.allow(SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+  filter.allow(SCMP_SYS(mmap), argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+  filter.allow(SCMP_SYS(mprotect), argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
   // Threads, not processes. The arguments of clone3 cannot be seen: the C library falls back.
-  filter.allow(SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+  filter.allow(SCMP_SYS(clone), argument(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
   filter.add(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3));
-  filter.allow(SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+  filter.allow(SCMP_SYS(prctl), argument_is(0, PR_SET_NAME));
   // abort(): a signal to nobody else.
-  filter.allow(SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(::getpid())));
+  filter.allow(SCMP_SYS(tgkill), argument_is(0, ::getpid()));
   filter.load();
 }
 

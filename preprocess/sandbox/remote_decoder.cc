@@ -22,7 +22,6 @@ namespace reelm::preprocess {
 namespace {
 
 constexpr std::size_t kMostSmallBytes = std::size_t{4} << 20;  // infos, warnings, errors
-constexpr std::size_t kMostErrorBytes = 4096;
 
 /// A source without a descriptor, copied into one.
 Descriptor copy_to_memory_file(ByteSource& bytes, const std::string& name) {
@@ -43,12 +42,23 @@ bool in(std::int64_t value, std::int64_t least, std::int64_t most) {
   return value >= least && value <= most;
 }
 
+/// A text for terminals.
+std::string get_word(WireReader& in) { return one_line(in.get_text()); }
+
+std::vector<std::string> get_warnings(WireReader& in) {
+  std::vector<std::string> warnings = in.get_lines();
+  for (std::string& warning : warnings) warning = one_line(std::move(warning));
+  return warnings;
+}
+
+bool is_finite(const std::optional<double>& value) { return !value || std::isfinite(*value); }
+
 StreamInfo get_stream(WireReader& in) {
   StreamInfo s;
   s.index = in.get<int>();
   for (std::string* text : {&s.type, &s.codec, &s.pixel_format, &s.color_range, &s.color_matrix,
                             &s.color_primaries, &s.color_transfer, &s.field_order}) {
-    *text = in.get_text();
+    *text = get_word(in);
   }
   s.width = in.get<std::int64_t>();
   s.height = in.get<std::int64_t>();
@@ -71,15 +81,18 @@ bool plausible(const StreamInfo& s, const Limits& limits) {
          (s.width == 0 || s.height <= limits.frame_pixels / s.width) &&
          (s.rotation == 0 || s.rotation == 90 || s.rotation == 180 || s.rotation == 270) &&
          std::isfinite(s.fps) && s.sample_aspect_ratio >= 1.0 / INT32_MAX &&
-         s.sample_aspect_ratio <= INT32_MAX;
+         s.sample_aspect_ratio <= INT32_MAX && s.time_base_den > 0 && is_finite(s.start_seconds) &&
+         is_finite(s.duration_seconds);
 }
 
 bool plausible(const FrameIndex& index, const Limits& limits) {
   const std::int64_t n = index.size();
   return in(n, 1, limits.frames_considered) && index.ticks.size() == index.pts.size() &&
          index.keyframe.size() == index.pts.size() && std::isfinite(index.end_seconds) &&
-         std::isfinite(index.fps) && std::isfinite(index.pts.front()) &&
-         std::isfinite(index.pts.back()) && std::is_sorted(index.pts.begin(), index.pts.end());
+         std::isfinite(index.fps) &&
+         std::all_of(index.pts.begin(), index.pts.end(),
+                     [](double t) { return std::isfinite(t); }) &&
+         std::is_sorted(index.pts.begin(), index.pts.end());
 }
 
 }  // namespace
@@ -144,12 +157,9 @@ void RemoteDecoder::refuse(std::string_view what) const {
 void RemoteDecoder::fail(const Message& message) const {
   WireReader in(message);
   const auto code = in.get<int>();
-  std::string text = in.get_text();
+  const std::string text = in.get_text();
   if (code < 0 || code > static_cast<int>(ErrorCode::kCancelled)) refuse("an unknown error");
-  text.resize(std::min(text.size(), kMostErrorBytes));
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  }
+  if (text.empty()) refuse("an error without a word");
   throw Error(static_cast<ErrorCode>(code), text);
 }
 
@@ -205,11 +215,14 @@ RemoteInfo RemoteDecoder::open(std::int64_t memory_bytes, const CancelToken* can
   }
   MediaInfo& info = remote.info;
   info.kind = static_cast<MediaInfo::Kind>(kind);
-  info.container = in.get_text();
+  info.container = get_word(in);
   info.start_seconds = in.get<double>();
   info.duration_seconds = in.get<double>();
   info.video_stream = in.get<int>();
   remote.image_sizes = in.get<ImageSizes>();
+  if (!std::isfinite(info.start_seconds) || !std::isfinite(info.duration_seconds)) {
+    refuse("times that cannot be");
+  }
   const auto n = in.get<std::uint64_t>();
   if (n > static_cast<std::uint64_t>(limits_.streams)) refuse("too many streams");
   for (std::uint64_t i = 0; i < n; ++i) {
@@ -244,7 +257,7 @@ FrameIndex RemoteDecoder::frame_index(const CancelToken* cancel) {
   index.end_seconds = in.get<double>();
   index.fps = in.get<double>();
   index.truncated = in.get<std::uint8_t>() != 0;
-  index.warnings = in.get_lines();
+  index.warnings = get_warnings(in);
   if (!plausible(index, limits_)) refuse("a frame index that cannot be");
   return index;
 }
@@ -281,7 +294,7 @@ FrameTotals RemoteDecoder::end_frames(const CancelToken* cancel,
   const Message message = answer(MessageKind::kEnd, kMostSmallBytes, cancel);
   WireReader in(message);
   const auto totals = in.get<FrameTotals>();
-  warnings = in.get_lines();
+  warnings = get_warnings(in);
   return totals;
 }
 

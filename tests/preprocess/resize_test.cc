@@ -153,6 +153,19 @@ TEST(Patchify, FloatsOfTheVideoProcessor) {
   }
 }
 
+TEST(Patchify, RefusesSettingsThatGiveNoNumbers) {
+  const auto code = [](auto&& change) {
+    PreprocessorConfig config;
+    change(config);
+    return testing::error_of([&] { make_normalize_table(config); }).code();
+  };
+  const auto bad = ErrorCode::kInvalidArgument;
+  EXPECT_EQ(code([](auto& c) { c.image_mean[1] = 1e300; }), bad);
+  EXPECT_EQ(code([](auto& c) { c.image_std[2] = 1e-45; }), bad);
+  EXPECT_EQ(code([](auto& c) { c.image_std[0] = 0; }), bad);
+  EXPECT_EQ(code([](auto& c) { c.rescale_factor = 1e-300; }), bad);
+}
+
 TEST(Patchify, OtherPatchSizesGoWhereTheFormulaSays) {
   PreprocessorConfig config;
   config.patch_size = 4;

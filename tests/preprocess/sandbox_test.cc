@@ -393,7 +393,9 @@ TEST(RemoteDecoder, BelievesNothing) {
   const auto format = [](const Error& e) { return e.code() == ErrorCode::kFormat; };
   using Kind = MessageKind;
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const std::vector<double> times{0, 1}, falling{1, 0}, no_number{0, nan};
+  const std::vector<double> times{0, 1}, falling{1, 0}, no_number{0, nan}, gap{0, nan, 1};
+  const std::vector<std::int64_t> three_ticks{0, 1, 2};
+  const std::vector<std::uint8_t> three_keys{1, 0, 0};
   const std::vector<std::int64_t> ticks{0, 1}, one_tick{0};
   const std::vector<std::uint8_t> keys{1, 0};
   const std::uint8_t no = 0;
@@ -408,7 +410,11 @@ TEST(RemoteDecoder, BelievesNothing) {
   EXPECT_TRUE(format(against({message(Kind::kTable, std::uint64_t{1} << 61)}, indexes)));
   EXPECT_TRUE(format(against({message(Kind::kInfo, std::vector<std::uint8_t>(5 << 20))}, opens)));
   EXPECT_TRUE(format(against({message(Kind::kFailed, -1, std::string_view("x"))}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kFailed, 1, std::string_view())}, opens)));
   EXPECT_TRUE(format(against({message(Kind::kDied, SIGSEGV)}, opens)));
+  EXPECT_TRUE(format(against({message(Kind::kInfo, 1, std::string_view("mp4"), nan, 0.0, 0,
+                                      ImageSizes{}, std::uint64_t{0})},
+                             opens)));
   // No stream that could be the video.
   EXPECT_TRUE(format(against({message(Kind::kInfo, 1, std::string_view("mp4"), 0.0, 0.0, 0,
                                       ImageSizes{}, std::uint64_t{0})},
@@ -417,6 +423,9 @@ TEST(RemoteDecoder, BelievesNothing) {
       {message(Kind::kTable, falling, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
   EXPECT_TRUE(format(against(
       {message(Kind::kTable, no_number, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
+  EXPECT_TRUE(format(against(  // sorted, as NaN compares
+      {message(Kind::kTable, gap, three_ticks, three_keys, 2.0, 1.0, no, std::uint64_t{0})},
+      indexes)));
   EXPECT_TRUE(format(against(
       {message(Kind::kTable, times, one_tick, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
   EXPECT_TRUE(format(against(
@@ -440,12 +449,18 @@ TEST(RemoteDecoder, BelievesNothing) {
   EXPECT_TRUE(frame(1, 101, 101, 3));
   EXPECT_TRUE(frame(1, std::int64_t{1} << 33, std::int64_t{1} << 33, 3));
   EXPECT_TRUE(format(against({message(Kind::kEnd)}, ends)));
-  // An error's text stays one line of a sane length.
+  // Texts stay one line of a sane length.
+  const auto warns = [](RemoteDecoder& d) {
+    EXPECT_EQ(d.frame_index(nullptr).warnings, std::vector<std::string>{"a [2J"});
+    throw Error(ErrorCode::kCancelled, "");
+  };
+  const std::vector<std::string> escape{"a\x1b[2J"};
+  against({message(Kind::kTable, times, ticks, keys, 2.0, 1.0, no, escape)}, warns);
   const Error told = against(
       {message(Kind::kFailed, static_cast<int>(ErrorCode::kLimit), std::string(9000, '\n'))},
       opens);
   EXPECT_EQ(told.code(), ErrorCode::kLimit);
-  EXPECT_EQ(std::string(told.what()), std::string(4096, ' '));
+  EXPECT_EQ(std::string(told.what()), std::string(4093, ' ') + "...");
 }
 
 }  // namespace
