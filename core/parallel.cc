@@ -49,14 +49,12 @@ void set_num_threads(int n) noexcept {
 }
 
 namespace internal {
-void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) {
-  if (n <= 0) return;
-  const std::int64_t pieces = std::min<std::int64_t>(
-      num_threads(), (n + std::max<std::int64_t>(grain, 1) - 1) / std::max<std::int64_t>(grain, 1));
-  if (pieces <= 1 || t_serial || omp_in_parallel()) {
-    body(context, 0, n);
-    return;
-  }
+namespace {
+/// A loop in `pieces`, one a thread. Not inline: clang asks its OpenMP for the thread's number
+/// where a function with a parallel region begins, which sets that library up, with files and
+/// memory.
+[[gnu::noinline]] void run_pieces(std::int64_t n, std::int64_t pieces, LoopBody body,
+                                  void* context) {
   FirstFailure failure;
 #ifdef __SANITIZE_THREAD__
   // ThreadSanitizer does not see libgomp's barriers and would report every loop.
@@ -77,6 +75,22 @@ void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) 
   }
 #endif
   failure.rethrow();
+}
+}  // namespace
+
+void run_loop(std::int64_t n, std::int64_t grain, LoopBody body, void* context) {
+  if (n <= 0) return;
+  if (t_serial) {  // OpenMP is not asked: a process that may open no file must not set clang's up
+    body(context, 0, n);
+    return;
+  }
+  grain = std::max<std::int64_t>(grain, 1);
+  const std::int64_t pieces = std::min<std::int64_t>(num_threads(), (n + grain - 1) / grain);
+  if (pieces <= 1 || omp_in_parallel()) {
+    body(context, 0, n);
+  } else {
+    run_pieces(n, pieces, body, context);
+  }
 }
 }  // namespace internal
 

@@ -193,7 +193,7 @@ TEST_F(PackedCacheTest, FilesThatLieWithARightChecksumArePackedAgain) {
   // Another version or other types: no damage, so no warning.
   for (const char* key : {"layout_version", "dtype", "model_type", "format", "content"}) {
     rewrite_packed(file(), [&](Tensors&, Metadata& metadata) {
-      metadata[key] = "2";
+      metadata[key] = "another";
       metadata["fingerprint"] = "other";  // else the content is not looked at
     });
     expect(WeightSource::kPacked);

@@ -201,7 +201,8 @@ TEST(Sandbox, ErrorsAreThoseOfThisProcess) {
       {folder.write("playlist", std::string("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")), {}},
       {clip("groups.mp4"), few_pixels},
   };
-  for (const auto& [path, limits] : cases) {
+  for (const auto& [path, case_limits] : cases) {
+    const Limits& limits = case_limits;  // C++20 lets no lambda take a binding; clang 14 minds
     const auto source = MediaSource::from_path(path);
     const Error here = error_of([&] { Media(source, limits); });
     const Error there = error_of([&] { confined(source, limits); });

@@ -1,3 +1,6 @@
+// Checked calls are defined inline in the C library's headers; here they are defined anew.
+#undef _FORTIFY_SOURCE
+
 #include "tests/support/fault_injection.h"
 
 #include <fcntl.h>
@@ -36,6 +39,7 @@ struct Library {
   }
 };
 Library g_gomp = {"libgomp"};
+Library g_libomp = {"libomp"};  // clang's
 Library g_avutil = {"libavutil"};
 constexpr std::size_t kBufferRef = 3 * sizeof(void*);  // sizeof(AVBufferRef)
 
@@ -46,7 +50,7 @@ bool fails(Fault fault) {
 }
 
 int note_library(struct dl_phdr_info* info, std::size_t, void*) {
-  for (Library* library : {&g_gomp, &g_avutil}) {
+  for (Library* library : {&g_gomp, &g_libomp, &g_avutil}) {
     if (info->dlpi_name == nullptr || std::strstr(info->dlpi_name, library->name) == nullptr)
       continue;
     for (int i = 0; i < info->dlpi_phnum; ++i) {
@@ -62,7 +66,7 @@ int note_library(struct dl_phdr_info* info, std::size_t, void*) {
 
 bool allocation_fails(std::size_t size, const void* caller) {
   if (g_fault.load(std::memory_order_relaxed) != static_cast<int>(Fault::kAllocation)) return false;
-  if (size < g_least || g_gomp.holds(caller)) return false;
+  if (size < g_least || g_gomp.holds(caller) || g_libomp.holds(caller)) return false;
   if (g_avutil.holds(caller) && (g_all_after || size == kBufferRef)) return false;
   if (!fails(Fault::kAllocation)) return false;
   if (g_avutil.holds(caller)) g_in_ffmpeg = true;

@@ -11,7 +11,7 @@ enum class Fault { kAllocation, kRead, kWrite, kSync, kRename };
 
 /// Counts calls while it lives, in all threads, and lets the `nth` (from 1; 0: none) fail; with
 /// `all_after`, those behind it too. One at a time. Some memory is always given, because the
-/// library that asks ends the process without: what libgomp takes for its teams; FFmpeg's
+/// library that asks ends the process without: what libgomp and libomp take for its teams; FFmpeg's
 /// AVBufferRef (24 bytes), without which the H.264 decoder of FFmpeg 5.1 fails an assertion while
 /// it cleans up; and, with `all_after`, all that FFmpeg takes, as several failures at once lead it
 /// there too.
