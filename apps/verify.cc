@@ -21,6 +21,7 @@ struct VerifyArguments {
   DtypeOptions dtypes = {.decoder = "f32"};
   std::string kv_dtype = "auto";
   int threads = 0;
+  bool layers = false;
   TimeoutOption timeout;
 };
 
@@ -38,13 +39,14 @@ int run_verify(const VerifyArguments& a) {
   options.threads = a.threads;
   options.limits = a.model.limits;
   options.cancel = &interrupt_token();
+  options.layers = a.layers;
   const pipeline::VerifyReport report = pipeline::verify_golden(a.golden, options);
-  std::string out = fmt::format("{:<32}{:>11}{:>13}{:>9}  {:<34}verdict\n", "stage", "max abs",
-                                "relative L2", "exact", "bound");
+  std::string out = fmt::format("{:<32}{:>11}{:>13}{:>11}{:>9}  {:<34}verdict\n", "stage",
+                                "max abs", "relative L2", "signed", "exact", "bound");
   for (const pipeline::VerifyRow& row : report.rows) {
-    out += fmt::format("{:<32}{:>11}{:>13}{:>8.2f}%  {:<34}{}\n", row.stage, number(row.max_abs),
-                       number(row.relative_l2), 100.0 * row.exact_fraction, row.bound,
-                       row.pass ? "pass" : "FAIL");
+    out += fmt::format("{:<32}{:>11}{:>13}{:>11}{:>8.2f}%  {:<34}{}\n", row.stage,
+                       number(row.max_abs), number(row.relative_l2), number(row.signed_error),
+                       100.0 * row.exact_fraction, row.bound, row.pass ? "pass" : "FAIL");
   }
   out += fmt::format("answer:    {}\nreference: {}\n{}\n", report.answer, report.reference_answer,
                      report.pass() ? "every bound holds" : "a bound is broken");
@@ -66,6 +68,8 @@ void add_verify(CLI::App& app, Command& chosen) {
   sub->add_option("--threads", a->threads, "threads (0: one a core)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  sub->add_flag("--layers", a->layers,
+                "also compare what is behind every layer (a golden made with --layers)");
   a->timeout.add_to(*sub);
   sub->footer(
       "Exit code 1 when any bound is broken. Example:\n"

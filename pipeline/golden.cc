@@ -87,6 +87,16 @@ std::int64_t Golden::integer(const char* key) const {
   return out;
 }
 
+std::int64_t Golden::row_stride(const char* tensor) const {
+  const std::string key = std::string(tensor) + "_row_stride";
+  const std::int64_t stride = integer(key.c_str());
+  if (stride < 1) {
+    throw_error(ErrorCode::kFormat, "{}: metadata '{}' is {}, expected 1 or more", path_.string(),
+                key, stride);
+  }
+  return stride;
+}
+
 std::vector<float> Golden::floats(const char* tensor) const {
   return elements<float>(typed(file_, tensor, DType::kF32));
 }
@@ -98,6 +108,11 @@ std::vector<std::int64_t> Golden::integers(const char* tensor) const {
 std::int64_t Golden::columns(const char* tensor) const {
   const StoredTensor* found = file_.find(tensor);
   return found == nullptr || found->shape.empty() ? 0 : found->shape.back();
+}
+
+std::int64_t Golden::rows(const char* tensor) const {
+  const StoredTensor* found = file_.find(tensor);
+  return found == nullptr || found->shape.empty() ? 0 : found->shape.front();
 }
 
 std::filesystem::path Golden::model_directory() const {

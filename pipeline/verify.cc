@@ -9,6 +9,8 @@
 
 #include "core/throw.h"
 #include "pipeline/golden.h"
+#include "pipeline/verify_layers.h"
+#include "pipeline/verify_row.h"
 #include "preprocess/frame_reader.h"
 
 namespace reelm::pipeline {
@@ -17,43 +19,9 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-/// Differences of two float arrays; everything NaN when the sizes differ.
-VerifyRow compare(std::string stage, std::span<const float> ours,
-                  std::span<const float> reference) {
-  VerifyRow row{std::move(stage), kNaN, kNaN, 0.0, "", false};
-  if (ours.size() != reference.size() || ours.empty()) {
-    row.stage += fmt::format(" ({} values, expected {})", ours.size(), reference.size());
-    return row;
-  }
-  double largest = 0.0, difference = 0.0, norm = 0.0;
-  std::size_t exact = 0;
-  for (std::size_t i = 0; i < ours.size(); ++i) {
-    const double a = ours[i];
-    const double b = reference[i];
-    const double d = std::abs(a - b);
-    // A NaN on either side must stay visible: max() would drop it.
-    if (std::isnan(d)) largest = kNaN;
-    if (d > largest) largest = d;
-    difference += d * d;
-    norm += b * b;
-    exact += static_cast<std::size_t>(a == b);
-  }
-  row.max_abs = largest;
-  row.relative_l2 = norm > 0.0 ? std::sqrt(difference / norm) : std::sqrt(difference);
-  row.exact_fraction = static_cast<double>(exact) / static_cast<double>(ours.size());
-  return row;
-}
-
-/// Bounds are written so that NaN fails.
-VerifyRow with_l2_bound(VerifyRow row, double bound) {
-  row.bound = fmt::format("relative L2 <= {:.0e}", bound);
-  row.pass = row.relative_l2 <= bound && row.max_abs <= std::numeric_limits<double>::max();
-  return row;
-}
-
 template <typename T>
 VerifyRow compare_exact(std::string stage, std::span<const T> ours, std::span<const T> reference) {
-  VerifyRow row{std::move(stage), kNaN, kNaN, 0.0, "equal", false};
+  VerifyRow row{std::move(stage), kNaN, kNaN, kNaN, 0.0, "equal", false};
   if (ours.size() != reference.size()) {
     row.stage += fmt::format(" ({}, expected {})", ours.size(), reference.size());
     return row;
@@ -152,11 +120,11 @@ VerifyRow compare_decoded(const Golden& golden, const Request& request, const An
   }
   const double fraction =
       total == 0 ? 1.0 : static_cast<double>(equal) / static_cast<double>(total);
-  return {"decoded frames (CRC-32)", kNaN, kNaN, fraction, "reported only", true};
+  return {"decoded frames (CRC-32)", kNaN, kNaN, kNaN, fraction, "reported only", true};
 }
 
 void verify_media(const Golden& golden, const Recorder& seen, const Answer& answer, double min_std,
-                  double l2_bound, std::vector<VerifyRow>& rows) {
+                  double l2_bound, const LayerRecorder* layers, std::vector<VerifyRow>& rows) {
   std::vector<std::int64_t> indices, grids;
   for (const MediaReport& report : answer.media) {
     const preprocess::MediaPlan& plan = report.plan;
@@ -182,12 +150,12 @@ void verify_media(const Golden& golden, const Recorder& seen, const Answer& answ
   rows.push_back(with_l2_bound(compare("pixel_values, sum of every row", seen.row_sums,
                                        golden.floats("pixel_values_row_sums")),
                                1e-4));
-  rows.push_back(with_l2_bound(
-      compare("vision_embeds",
-              strided_rows(seen.vision, golden.columns("vision_embeds"),
-                           std::max<std::int64_t>(1, golden.integer("vision_embeds_row_stride"))),
-              golden.floats("vision_embeds")),
-      l2_bound));
+  if (layers != nullptr) layers->compare_vision(l2_bound, rows);
+  rows.push_back(with_l2_bound(compare("vision_embeds",
+                                       strided_rows(seen.vision, golden.columns("vision_embeds"),
+                                                    golden.row_stride("vision_embeds")),
+                                       golden.floats("vision_embeds")),
+                               l2_bound));
 }
 
 /// Greedy tokens; in bf16 a flip is a fault only where the reference itself was sure.
@@ -260,10 +228,13 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   const double l2_bound = std::max(
       {bound_for(dtypes.decoder, golden_is_f32), vision_bound, cache_bound(options.kv_dtype)});
 
-  Recorder seen(golden.has("pixel_values") ? golden.integer("pixel_values_row_stride") : 1);
+  Recorder seen(golden.has("pixel_values") ? golden.row_stride("pixel_values") : 1);
   Request request = golden.request(options.media);
   request.observer = &seen;
   request.cancel = options.cancel;
+  std::optional<LayerRecorder> layers;
+  if (options.layers) layers.emplace(golden);
+  const LayerTap::Scope scope(layers ? &*layers : nullptr);
   const Answer answer = engine.ask(request);
 
   VerifyReport report;
@@ -273,7 +244,7 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
     const auto& stds = engine.model().preprocessor.image_std;
     report.rows.push_back(compare_decoded(golden, request, answer, options.limits));
     verify_media(golden, seen, answer, *std::min_element(stds.begin(), stds.end()), vision_bound,
-                 report.rows);
+                 layers ? &*layers : nullptr, report.rows);
   }
   report.rows.push_back(
       compare_exact<std::int64_t>("input_ids", seen.ids, golden.integers("input_ids")));
@@ -282,6 +253,7 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   const std::int64_t deltas[] = {seen.rope_delta, golden.integer("rope_delta")};
   report.rows.push_back(compare_exact<std::int64_t>("rope_delta", std::span(deltas).first(1),
                                                     std::span(deltas).last(1)));
+  if (layers) layers->compare_decoder(l2_bound, report.rows);
   report.rows.push_back(
       with_l2_bound(compare("logits", seen.first_logits, golden.floats("logits")), l2_bound));
   bool same_tokens = false;

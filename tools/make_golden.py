@@ -24,7 +24,12 @@ import sys
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # A committed golden keeps rows at a fixed stride of tensors that are larger than this.
-MAX_BYTES = {"pixel_values": 64_000, "vision_embeds": 48_000}
+MAX_BYTES = {
+    "pixel_values": 64_000,
+    "vision_embeds": 48_000,
+    "vision_layers": 64_000,
+    "decoder_layers": 64_000,
+}
 NAMES = {"torch.float32": "F32", "torch.int64": "I64"}
 
 
@@ -53,6 +58,19 @@ def subsampled(name: str, tensor, full: bool):
     return tensor[::stride].clone(), stride
 
 
+def layer_tensors(result, full: bool) -> tuple[dict, dict]:
+    """What is behind each layer, every stride-th row; the decoder's last layer in its last row only
+    (reelm computes no other)."""
+    tensors, metadata = {}, {}
+    layers = {"vision_layers": result.vision_layers, "decoder_layers": result.decoder_layers[:-1]}
+    for name, stack in layers.items():
+        if stack is not None and len(stack):
+            rows, metadata[f"{name}_row_stride"] = subsampled(name, stack.transpose(0, 1), full)
+            tensors[name] = rows.transpose(0, 1).contiguous()
+    tensors["decoder_last_layer"] = result.decoder_layers[-1, -1]
+    return tensors, metadata
+
+
 def relative(path: pathlib.Path, golden: pathlib.Path) -> str:
     """Relative to the golden when both are in the repository, else absolute."""
     path, folder = path.resolve(), golden.resolve().parent
@@ -61,7 +79,7 @@ def relative(path: pathlib.Path, golden: pathlib.Path) -> str:
     return str(path)
 
 
-def golden_tensors(result, media, full: bool) -> tuple[dict, dict]:
+def golden_tensors(result, media, full: bool, layers: bool) -> tuple[dict, dict]:
     """The tensors of a golden and the metadata that says how they were cut."""
     import torch
 
@@ -86,6 +104,9 @@ def golden_tensors(result, media, full: bool) -> tuple[dict, dict]:
     tensors["final_logits"] = result.step_logits[-1]
     best = result.step_logits.topk(2, dim=-1).values
     tensors["generated_margins"] = best[:, 0] - best[:, 1]
+    if layers:
+        more, cut = layer_tensors(result, full)
+        tensors, metadata = tensors | more, metadata | cut
     return {k: v.contiguous() for k, v in tensors.items()}, metadata
 
 
@@ -153,6 +174,9 @@ def parser() -> argparse.ArgumentParser:
         default="paper",
         help="M-RoPE rule after a video: see tools/reference.py",
     )
+    p.add_argument(
+        "--layers", action="store_true", help="store what is behind every layer (verify --layers)"
+    )
     p.add_argument("--full", action="store_true", help="store every row of the large tensors")
     p.add_argument("--spec", type=pathlib.Path, help="spec of a random model, to be recorded")
     return p
@@ -178,7 +202,7 @@ def main():
         result = reference.Reference(a.model, a.dtype, a.positions).run(media, a.question, asked)
     except reference.InputError as e:
         sys.exit(f"make_golden.py: {e}")
-    tensors, cut = golden_tensors(result, media, a.full)
+    tensors, cut = golden_tensors(result, media, a.full, a.layers)
     metadata = golden_metadata(a, asked, result, media) | {k: str(v) for k, v in cut.items()}
     write_safetensors(a.out, tensors, metadata)
     grids = " ".join("x".join(map(str, g)) for _, g in result.grids) or "no media"

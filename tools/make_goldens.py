@@ -75,6 +75,7 @@ DEMO = {
         "Describe the video.",
         "--reference hf",
     ),
+    "demo_layers": ([SAMPLE], "What color is the square?", "--layers"),
     "demo_bf16": ([SAMPLE], "What shape is the yellow object?", "--dtype bf16"),
 }
 
@@ -91,6 +92,12 @@ RANDOM = {
         [MEDIA + "square.png", MEDIA + "small.webm"],
         "How many objects are there?",
         "",
+    ),
+    "random_odd_f32_layers": (
+        "odd_f32",
+        [MEDIA + "small.webm", MEDIA + "odd.jpg"],
+        "Where does it go?",
+        "--layers",
     ),
     "random_odd_f32": ("odd_f32", [MEDIA + "small.webm"], "Where does it go?", ""),
     "random_odd_f32_long": ("odd_f32", [MEDIA + "long.mp4"], "What is it?", "--frames 24"),

@@ -17,6 +17,7 @@ Three choices here are the project's, not the reference's:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -293,6 +294,8 @@ class Result:
     input_ids: torch.Tensor  # i64 [n]
     position_ids: torch.Tensor  # i64 [3, n]
     vision_embeds: torch.Tensor | None  # f32 [n_vision_tokens, hidden_size]
+    vision_layers: torch.Tensor | None  # f32 [depth, n_patches, embed_dim], behind each block
+    decoder_layers: torch.Tensor  # f32 [num_hidden_layers, n, hidden_size], behind each layer
     logits: torch.Tensor  # f32 [vocab_size], at the last position of the prompt
     generated_ids: torch.Tensor  # i64 [m], with the eos token when one ended it
     step_logits: torch.Tensor  # f32 [m, vocab_size]: what each generated token was chosen from
@@ -302,6 +305,22 @@ class Result:
     answer: str
     eos_token_ids: list[int]
     limits: dict
+
+
+@contextlib.contextmanager
+def outputs_of(modules):
+    """A list for each module of what its calls give while the context lasts."""
+    outputs = [[] for _ in modules]
+
+    def keep(to):
+        return lambda _, __, out: to.append(out[0] if isinstance(out, tuple) else out)
+
+    hooks = [m.register_forward_hook(keep(to)) for m, to in zip(modules, outputs)]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class Reference:
@@ -458,8 +477,10 @@ class Reference:
         chosen = positions[:, None], torch.tensor([[delta]])
         core.get_rope_index = lambda *args, **kwargs: chosen
 
-        pixels, embeds = self._vision(media, inputs)
-        logits = self.model(**inputs, use_cache=False).logits[0, -1].float()
+        with outputs_of(core.visual.blocks) as vision_layers:
+            pixels, embeds = self._vision(media, inputs)
+        with outputs_of(core.language_model.layers) as decoder_layers:
+            logits = self.model(**inputs, use_cache=False).logits[0, -1].float()
         out = self.model.generate(
             **inputs, generation_config=self.greedy(options.max_new_tokens),
             output_logits=True, return_dict_in_generate=True,
@@ -473,6 +494,8 @@ class Reference:
             input_ids=ids[0],
             position_ids=positions,
             vision_embeds=embeds,
+            vision_layers=self._in_prompt_order(media, inputs, vision_layers),
+            decoder_layers=torch.stack([rows[0] for (rows,) in decoder_layers]).float(),
             logits=logits,
             generated_ids=generated,
             step_logits=torch.cat(out.logits).float(),
@@ -483,6 +506,17 @@ class Reference:
             eos_token_ids=self.eos_token_ids(),
             limits={k: v for k, v in limits.items() if any(m.kind == k for m in media)},
         )
+
+    def _in_prompt_order(self, media, inputs, layers):
+        """[depth, n_patches, embed_dim] of what each layer gave for the images, then the videos."""
+        rows = {}
+        names = [n for n in ("image_grid_thw", "video_grid_thw") if n in inputs]
+        for i, name in enumerate(names):
+            calls = torch.stack([layer[i] for layer in layers]).float()
+            rows[name] = iter(calls.split(inputs[name].prod(-1).tolist(), dim=1))
+        if not rows:
+            return None
+        return torch.cat([next(rows[f"{m.kind}_grid_thw"]) for m in media], dim=1)
 
     def _vision(self, media, inputs):
         """pixel_values and the merger's rows of all media, in prompt order."""

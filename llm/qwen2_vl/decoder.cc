@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/layer_tap.h"
 #include "core/throw.h"
 #include "core/trace.h"
 #include "kernels/attention.h"
@@ -314,6 +315,7 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCach
     const float* next_norm =
         last_layer ? weights_.norm.data() : weights_.layers[l + 1].input_layernorm.data();
     add_norm(rows_of(x_), rows_of(delta_), next_norm, rows_of(normed_));
+    LayerTap::show(LayerTap::Part::kDecoder, index, rows_of(x_));
   }
   cache.advance(n);
   if (logits.empty()) return;

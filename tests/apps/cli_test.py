@@ -734,6 +734,14 @@ class Verify(CliTest):
         self.assertIn("every bound holds", out)
         self.assertIn("greedy tokens", out)
 
+    def test_layers(self):
+        golden = SOURCE / "tests" / "goldens" / "demo_layers.safetensors"
+        out = self.ok("verify", "--layers", golden)
+        for part in ("vision", "decoder"):
+            for layer in range(4):
+                self.assertRegex(out, rf"(?m)^{part} layer {layer} .* pass$")
+        self.fails(1, "verify", "--layers", self.GOLDEN, says="make_golden.py --layers")
+
     def test_a_broken_bound_is_exit_1(self):
         data = bytearray(self.GOLDEN.read_bytes())
         length = struct.unpack("<Q", data[:8])[0]

@@ -45,6 +45,7 @@ class GoldenTest : public testing::ScratchDirTest,
     VerifyOptions options;
     options.model = model_of(GetParam(), dir_);
     options.dtypes = {dtype, vision};
+    options.layers = SafetensorsFile::open(GetParam()).find("decoder_last_layer") != nullptr;
     const VerifyReport report = verify_golden(GetParam(), options);
     for (const VerifyRow& row : report.rows) {
       EXPECT_TRUE(row.pass) << row.stage << ": max abs " << row.max_abs << ", relative L2 "

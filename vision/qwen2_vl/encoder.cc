@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "core/layer_tap.h"
 #include "core/throw.h"
 #include "core/trace.h"
 #include "kernels/attention.h"
@@ -102,10 +103,11 @@ void Encoder::encode(const PatchBatch& patches, TensorView<float> out, const Can
     weights_.patch_embed.forward(patches.pixels, x_);
   }
   const std::vector<std::int64_t> seqlens = cu_seqlens(patches.grid_thw);
-  for (const BlockWeights& block : weights_.blocks) {
+  for (std::size_t i = 0; i < weights_.blocks.size(); ++i) {
     if (cancel != nullptr) cancel->check();
-    attention_block(block, seqlens);
-    mlp_block(block);
+    attention_block(weights_.blocks[i], seqlens);
+    mlp_block(weights_.blocks[i]);
+    LayerTap::show(LayerTap::Part::kVision, static_cast<std::int64_t>(i), x_);
   }
   merge(out);
 }
