@@ -1,4 +1,5 @@
-// What is behind each layer of a model, for comparing it with another implementation. Not installed.
+// What is behind each layer of a model, for comparing it with another implementation. Not
+// installed.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,9 @@ class LayerTap {
   enum class Part { kVision, kDecoder };
 
   virtual ~LayerTap() = default;
-  /// Rows [n, hidden size of the part] behind layer number `layer` (from 0), before any norm, in the
-  /// order of the input; valid during the call. Only the last row of the decoder's last layer is
-  /// computed, and only where logits are asked for.
+  /// Rows [n, hidden size of the part] behind layer number `layer` (from 0), before any norm, in
+  /// the order of the input; valid during the call. Only the last row of the decoder's last layer
+  /// is computed, and only where logits are asked for.
   virtual void on_layer(Part part, std::int64_t layer, TensorView<const float> rows) = 0;
 
   /// Models run by this thread show their layers to `tap` while the object lives.

@@ -29,7 +29,8 @@ void LayerRecorder::on_layer(Part part, std::int64_t layer, TensorView<const flo
   Stack& stack = part == Part::kVision ? vision_ : decoder_;
   if (static_cast<std::size_t>(layer) >= stack.layers.size()) {
     // The first time is the end of the prompt, the others are steps.
-    if (part == Part::kDecoder && last_.empty()) last_.assign(rows.row(0), rows.row(0) + rows.size(1));
+    if (part == Part::kDecoder && last_.empty())
+      last_.assign(rows.row(0), rows.row(0) + rows.size(1));
     return;
   }
   Layer& to = stack.layers[static_cast<std::size_t>(layer)];
@@ -46,10 +47,10 @@ void LayerRecorder::compare_stack(const char* name, const Stack& stack, const ch
   const std::vector<float> reference = golden_.floats(tensor);
   const std::size_t each = reference.size() / stack.layers.size();
   for (std::size_t i = 0; i < stack.layers.size(); ++i) {
-    report.push_back(with_l2_bound(compare(fmt::format("{} layer {}", name, i),
-                                           stack.layers[i].kept,
-                                           std::span(reference).subspan(i * each, each)),
-                                   l2_bound));
+    report.push_back(
+        with_l2_bound(compare(fmt::format("{} layer {}", name, i), stack.layers[i].kept,
+                              std::span(reference).subspan(i * each, each)),
+                      l2_bound));
   }
 }
 

@@ -99,7 +99,7 @@ RgbImage decode_image(std::span<const std::byte> bytes, const std::string& name,
       decode_jpeg(bytes, name, header, watch, image.pixels.data());
       break;
     case ImageFormat::kWebp:
-      decode_webp(bytes, name, header, image.pixels.data());
+      decode_webp(bytes, name, header, watch, image.pixels.data());
       break;
   }
   return hf ? exif_transpose(std::move(image), exif_orientation(bytes)) : std::move(image);

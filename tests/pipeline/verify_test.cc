@@ -128,8 +128,8 @@ TEST_F(VerifyLayersTest, TheFirstFailureIsTheLayerThatIsWrong) {
 }
 
 TEST_F(VerifyLayersTest, GoldensWithoutLayersOrWithWrongSizesAreErrorsOrFail) {
-  const std::string without = error_of(
-      [] { verify(kDemo, fs::path(REELM_TEST_GOLDENS) / "demo_direction.safetensors"); });
+  const std::string without =
+      error_of([] { verify(kDemo, fs::path(REELM_TEST_GOLDENS) / "demo_direction.safetensors"); });
   EXPECT_NE(without.find("made with tools/make_golden.py --layers"), std::string::npos) << without;
   for (const char* stride : {"0", "-1", "x", ""}) {
     for (const char* tensor : {"decoder_layers", "vision_layers", "pixel_values"}) {

@@ -1,6 +1,10 @@
 // Still images against Pillow, and broken ones.
 #include "preprocess/image.h"
 
+#include <webp/encode.h>
+
+#include <random>
+
 #include "preprocess/media.h"
 #include "tests/preprocess/preprocess_testing.h"
 
@@ -28,6 +32,35 @@ TEST(Image, PixelsOfPillow) {
     EXPECT_EQ(header.mode, c[2]) << name;
     const RgbImage image = decode_image(bytes, name);
     EXPECT_EQ(testing::crc32(std::span(image.pixels.data(), image.pixels.size())), c[4]) << name;
+  }
+}
+
+/// A lossless WebP of noise, and its pixels: as large as they are, so that it is decoded in pieces.
+std::vector<std::byte> noise_webp(Size size, std::vector<std::uint8_t>& rgb) {
+  std::mt19937 engine(1);
+  rgb.resize(static_cast<std::size_t>(size.height * size.width * 3));
+  for (auto& v : rgb) v = static_cast<std::uint8_t>(engine());
+  std::uint8_t* out = nullptr;
+  const std::size_t n =
+      WebPEncodeLosslessRGB(rgb.data(), static_cast<int>(size.width), static_cast<int>(size.height),
+                            static_cast<int>(size.width * 3), &out);
+  const auto* bytes = reinterpret_cast<const std::byte*>(out);
+  std::vector<std::byte> webp(bytes, bytes + n);
+  WebPFree(out);
+  return webp;
+}
+
+TEST(Image, ALargeWebpIsDecodedInPieces) {
+  std::vector<std::uint8_t> rgb;
+  const auto webp = noise_webp({300, 301}, rgb);
+  ASSERT_GT(webp.size(), std::size_t{256} << 10);
+  const RgbImage image = decode_image(webp, "a.webp");
+  EXPECT_TRUE(std::equal(rgb.begin(), rgb.end(), image.pixels.data(),
+                         image.pixels.data() + image.pixels.size()));
+  for (const std::size_t length : {webp.size() - 8, std::size_t{64} << 10, std::size_t{100}}) {
+    const Error cut =
+        error_of([&] { (void)decode_image(std::span(webp).first(length), "a.webp"); });
+    EXPECT_EQ(cut.code(), ErrorCode::kFormat) << length;
   }
 }
 

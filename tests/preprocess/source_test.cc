@@ -325,7 +325,7 @@ TEST(Source, CancelReachesTheDecodingOfAnImage) {
   cancelled.cancel();
   const std::filesystem::path folder =
       std::filesystem::path(REELM_SOURCE_DIR) / "tests/goldens/media";
-  for (const char* name : {"square.png", "odd.jpg"}) {
+  for (const char* name : {"square.png", "odd.jpg", "ring.webp"}) {
     const auto bytes = read_file(folder / name);
     const Error e =
         error_of([&] { (void)decode_image(bytes, name, {}, Reference::kQwenVlUtils, &cancelled); });
