@@ -23,8 +23,8 @@ constexpr double kPatience = 0.25;
 
 CancelToken g_token;
 // What errors that reach main() say too.
-constexpr std::string_view kCancelled = "reelm: error: cancelled\n";
-constexpr std::string_view kTooLate = "reelm: error: the deadline has passed (--timeout)\n";
+constexpr std::string_view kCancelled = ": error: cancelled\n";
+constexpr std::string_view kTooLate = ": error: the deadline has passed (--timeout)\n";
 
 timer_t g_timer;
 bool g_has_timer = false;
@@ -41,6 +41,8 @@ void start_timer(double seconds) noexcept {
 }
 
 [[noreturn]] void end_now(std::string_view line, int code) noexcept {
+  const std::string_view program = program_invocation_short_name;
+  (void)!::write(STDERR_FILENO, program.data(), program.size());
   (void)!::write(STDERR_FILENO, line.data(), line.size());
   Leftover::remove_all();
   ::_exit(code);

@@ -21,6 +21,7 @@ struct PerplexityArguments {
   ModelOptions model;
   DtypeOptions dtypes;
   CacheOptions cache;
+  std::string kv_dtype = "auto";
   std::int64_t context = 512;
   int threads = 0;
   bool quiet = false;
@@ -41,6 +42,7 @@ int run_perplexity(const PerplexityArguments& a) {
   ProgressLine progress(!a.quiet);
   pipeline::PerplexityOptions options;
   options.context = a.context;
+  options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
   options.cancel = &interrupt_token();
   options.on_progress = [&](std::int64_t done, std::int64_t total) {
     progress.show(fmt::format("tokens {}/{}", done, total));
@@ -65,6 +67,7 @@ void add_perplexity(CLI::App& app, Command& chosen) {
   a->model.add_to(*sub);
   a->dtypes.add_to(*sub);
   a->cache.add_to(*sub);
+  add_kv_dtype(*sub, a->kv_dtype);
   sub->add_option("--context", a->context, "tokens of a window; each begins anew")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30))
       ->capture_default_str();

@@ -35,7 +35,7 @@ PerplexityReport perplexity(Model& model, const std::string& text,
                 decoder.max_position_embeddings());
   }
   const std::int64_t window = std::min(options.context, n);
-  llm::KvCache cache(decoder.kv_shape(), decoder.kv_type(), window);
+  llm::KvCache cache(decoder.kv_shape(), options.kv_dtype.value_or(decoder.kv_type()), window);
   AlignedBuffer<float> storage(static_cast<std::size_t>(decoder.vocab_size()));
   const TensorView<float> logits(storage.data(), {decoder.vocab_size()});
   const std::span<const float> values(storage.data(), storage.size());

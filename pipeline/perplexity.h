@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "../core/cancel.h"
@@ -13,6 +14,7 @@ namespace reelm::pipeline {
 struct PerplexityOptions {
   /// Tokens of one window. Windows do not overlap; the first token of each is given, not scored.
   std::int64_t context = 512;
+  std::optional<llm::KvType> kv_dtype;  ///< of cached keys and values; else what suits the weights
   const CancelToken* cancel = nullptr;
   /// Called after each token with those done and those in all.
   std::function<void(std::int64_t, std::int64_t)> on_progress;

@@ -48,6 +48,18 @@ TEST(Perplexity, IsTheMeanSurprise) {
   EXPECT_NEAR(report.perplexity, std::exp(report.negative_log_likelihood), 1e-9);
 }
 
+TEST(Perplexity, IsOfTheCacheThatWasAskedFor) {
+  Model model = open_model(REELM_DEMO_MODEL, {.dtypes = {Dtype::kF32, Dtype::kF32}});
+  PerplexityOptions options = with_context(32);
+  const double exact = perplexity(model, kText, options).negative_log_likelihood;
+  options.kv_dtype = llm::KvType::kF32;
+  EXPECT_EQ(perplexity(model, kText, options).negative_log_likelihood, exact);
+  options.kv_dtype = llm::KvType::kInt8;
+  const double rounded = perplexity(model, kText, options).negative_log_likelihood;
+  EXPECT_NE(rounded, exact);
+  EXPECT_NEAR(rounded, exact, 1e-2 * exact);
+}
+
 TEST(Perplexity, RefusesWhatSaysNothing) {
   Model model = open_model(REELM_DEMO_MODEL);
   EXPECT_THROW((void)perplexity(model, ""), Error);
