@@ -29,6 +29,7 @@ constexpr std::string_view kTooLate = ": error: the deadline has passed (--timeo
 timer_t g_timer;
 bool g_has_timer = false;
 std::atomic<bool> g_interrupted{false};
+std::atomic<bool> g_error_said{false};
 
 void start_timer(double seconds) noexcept {
   if (!g_has_timer) return;
@@ -41,9 +42,11 @@ void start_timer(double seconds) noexcept {
 }
 
 [[noreturn]] void end_now(std::string_view line, int code) noexcept {
-  const std::string_view program = program_invocation_short_name;
-  (void)!::write(STDERR_FILENO, program.data(), program.size());
-  (void)!::write(STDERR_FILENO, line.data(), line.size());
+  if (!g_error_said) {
+    const std::string_view program = program_invocation_short_name;
+    (void)!::write(STDERR_FILENO, program.data(), program.size());
+    (void)!::write(STDERR_FILENO, line.data(), line.size());
+  }
   Leftover::remove_all();
   ::_exit(code);
 }
@@ -85,6 +88,8 @@ CancelToken& interrupt_token() {
 }
 
 bool interrupted() noexcept { return g_interrupted; }
+
+void note_error_said() noexcept { g_error_said = true; }
 
 void TimeoutOption::add_to(CLI::App& app) {
   app.add_option("--timeout", seconds,

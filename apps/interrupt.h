@@ -15,6 +15,9 @@ CancelToken& interrupt_token();
 /// Whether a signal came: kExitInterrupted, where a deadline that passed is kExitFailed.
 bool interrupted() noexcept;
 
+/// The program's error line is about to be written: the timer and a second signal write no other.
+void note_error_said() noexcept;
+
 /// --timeout SECONDS of a command that may run long.
 struct TimeoutOption {
   double seconds = 0.0;  ///< 0: none

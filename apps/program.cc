@@ -12,6 +12,7 @@
 namespace reelm::apps {
 
 int fail(const std::string& program, const std::string& message, int code) {
+  note_error_said();
   fmt::print(stderr, "{}: error: {}\n", program, one_line(message));
   return code;
 }
