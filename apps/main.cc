@@ -5,6 +5,7 @@
 
 #include "apps/commands.h"
 #include "apps/program.h"
+#include "apps/trace_file.h"
 #include "core/version.h"
 
 namespace {
@@ -29,6 +30,10 @@ int run(int argc, char** argv) {
   reelm::apps::add_tokenize(app, chosen);
   reelm::apps::add_verify(app, chosen);
   reelm::apps::add_perplexity(app, chosen);
+  reelm::apps::TraceOption trace;
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+    trace.add_to(*command);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
@@ -37,7 +42,7 @@ int run(int argc, char** argv) {
     return reelm::apps::fail("reelm", fmt::format("{} (see --help)", e.what()),
                              reelm::apps::kExitUsage);
   }
-  return chosen();
+  return trace.run(app.get_subcommands().front()->get_name(), chosen);
 }
 
 }  // namespace

@@ -49,6 +49,11 @@ void check_writable(const std::filesystem::path& path) {
   if (std::filesystem::is_directory(path, ec)) {
     throw_error(ErrorCode::kIo, "{}: is a directory, expected a file to write", path.string());
   }
+  // A device would be replaced by a file of its name.
+  if (std::filesystem::exists(path, ec) && !std::filesystem::is_regular_file(path, ec)) {
+    throw_error(ErrorCode::kIo, "{}: is no regular file, expected one or a new name",
+                path.string());
+  }
   const PendingFile probe(path);
 }
 

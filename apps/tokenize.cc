@@ -8,6 +8,7 @@
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "llm/tokenizer.h"
 
 namespace reelm::apps {
@@ -49,6 +50,7 @@ std::vector<llm::TokenId> parse_ids(const std::string& text) {
 int run_tokenize(const TokenizeArguments& a) {
   const auto tokenizer = llm::load_tokenizer(a.model.directory(), a.model.limits);
   const std::string text = a.text == "-" ? read_stdin(kMaxText) : a.text;
+  const TimelineSpan span("tokenize", SpanKind::kStage);
   if (a.decode) {
     const std::vector<llm::TokenId> ids = parse_ids(text);
     // decode() leaves out what it does not know, as the reference does; here it is a mistake.

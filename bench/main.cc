@@ -15,10 +15,12 @@
 #include "apps/options.h"
 #include "apps/output.h"
 #include "apps/program.h"
+#include "apps/trace_file.h"
 #include "bench/plot.h"
 #include "bench/report.h"
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "core/version.h"
 
 namespace reelm::bench {
@@ -38,6 +40,7 @@ struct Options {
   int threads = 0;
   bool json = false, csv = false;
   std::string plot;
+  apps::TraceOption trace;
 };
 
 /// "1,26,46".
@@ -135,7 +138,11 @@ Report measure(const Options& options) {
   const bool small = options.model.model == "synthetic:tiny";  // of tests: seconds are too much
   const double try_ms = small ? 0.5 : 2;
   const long long read_bytes = (small ? 64LL : 512LL) << 20;
-  report.ceilings = measure_ceilings(try_ms, read_bytes);
+  const auto ceilings = [&] {
+    const TimelineSpan span("ceilings", SpanKind::kStage);
+    return measure_ceilings(try_ms, read_bytes);
+  };
+  report.ceilings = ceilings();
   reset_peak_memory();
   Loaded loaded = load(options, report.totals);
   const Measured measured =
@@ -149,7 +156,7 @@ Report measure(const Options& options) {
       llm::kv_type_name(options.work.kv_dtype.value_or(loaded.model.decoder->kv_type()));
   loaded = Loaded();
   // Once more: neighbours may have come or gone, and a weak ceiling flatters everything.
-  report.ceilings = best_of(report.ceilings, measure_ceilings(try_ms, read_bytes));
+  report.ceilings = best_of(report.ceilings, ceilings());
   for (const std::string& warning : measured.warnings) apps::warn(warning);
 
   report.media = options.work.media;
@@ -196,6 +203,7 @@ void add_options(CLI::App& app, Options& options) {
   auto* json = app.add_flag("--json", options.json, "print JSON");
   app.add_flag("--csv", options.csv, "print the stages as CSV")->excludes(json);
   app.add_option("--plot", options.plot, "draw stage shares and the roofline into this PNG file");
+  options.trace.add_to(app);
   app.footer(
       "Examples:\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --grid 1,26,46 --prompt-tokens 512\n"
@@ -221,7 +229,11 @@ int run(int argc, char** argv) {
   options.work.kv_dtype = llm::parse_kv_type(options.kv_dtype);
   if (!options.plot.empty()) apps::check_writable(options.plot);
   if (options.threads > 0) set_num_threads(options.threads);
-  const Report report = measure(options);
+  Report report;
+  options.trace.run("bench", [&] {
+    report = measure(options);
+    return 0;
+  });
   if (!options.plot.empty()) apps::write_file(options.plot, plot_png(report));
   apps::write_stdout(options.json  ? to_json(report)
                      : options.csv ? to_csv(report)

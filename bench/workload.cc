@@ -180,6 +180,7 @@ void Runner::encode(const PatchBatch& slice, std::int64_t index) {
   const std::int64_t hidden = model_.decoder->hidden_size();
   const std::int64_t rows = out_.vision_tokens / out_.grid[0];
   const Trace::Scope scope(&vision_trace_);
+  const TimelineSpan span("vit", SpanKind::kStage, {"slice", index});
   const auto begin = Clock::now();
   model_.vision->encode(slice, {embeds_.data() + index * rows * hidden, {rows, hidden}}, nullptr);
   vit_ms_ += ms_since(begin);
@@ -213,6 +214,7 @@ void Runner::encode_grid() {
 }
 
 void Runner::repetition(llm::KvCache& cache) {
+  const TimelineSpan span("repetition", SpanKind::kStage);
   const std::int64_t n = out_.prompt_tokens;
   const std::int64_t vocabulary = model_.decoder->vocab_size();
   AlignedBuffer<float> storage(static_cast<std::size_t>(vocabulary));
@@ -231,8 +233,9 @@ void Runner::repetition(llm::KvCache& cache) {
   add("vit", vit_ms_);
   add_trace("vit", vision_trace_);
 
-  const auto timed = [&](const std::string& stage, auto&& work) {
+  const auto timed = [&](const char* stage, auto&& work) {
     Trace trace;
+    const TimelineSpan span(stage, SpanKind::kStage);
     const auto start = Clock::now();
     {
       const Trace::Scope scope(&trace);
@@ -240,7 +243,7 @@ void Runner::repetition(llm::KvCache& cache) {
     }
     const double ms = ms_since(start);
     // Rows are merged inside of prefill, but are a stage of their own.
-    add(stage, stage == "prefill" ? ms - trace.milliseconds("merge") : ms);
+    add(stage, std::string_view(stage) == "prefill" ? ms - trace.milliseconds("merge") : ms);
     add_trace(stage, trace);
   };
   timed("prefill", [&] {

@@ -50,6 +50,12 @@ class BoundedQueue {
     return out;
   }
 
+  /// Items there are at the moment.
+  std::size_t size() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return items_.size();
+  }
+
   /// No more items: wakes both sides. Closing twice is no error.
   void close() noexcept { fail(nullptr); }
 
@@ -74,7 +80,7 @@ class BoundedQueue {
   }
 
   const std::size_t capacity_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<T> items_;
   bool closed_ = false;

@@ -10,6 +10,8 @@
 #include <vector>
 #endif
 
+#include "core/timeline.h"
+
 namespace reelm {
 
 namespace {
@@ -50,17 +52,34 @@ void set_num_threads(int n) noexcept {
 
 namespace internal {
 namespace {
+/// One thread's piece of a loop; recorded as its share of what the loop's caller is at (null:
+/// nothing is recorded).
+void run_piece(FirstFailure& failure, const char* caller, int thread, LoopBody body, void* context,
+               std::int64_t begin, std::int64_t end) noexcept {
+  if (caller == nullptr) {
+    failure.run(body, context, begin, end);
+    return;
+  }
+  const TimelineLane lane(lanes::kWorker, thread);
+  const TimelineSpan share(caller, SpanKind::kShare);
+  failure.run(body, context, begin, end);
+}
+
 /// A loop in `pieces`, one a thread. Not inline: clang asks its OpenMP for the thread's number
 /// where a function with a parallel region begins, which sets that library up, with files and
 /// memory.
 [[gnu::noinline]] void run_pieces(std::int64_t n, std::int64_t pieces, LoopBody body,
                                   void* context) {
   FirstFailure failure;
+  const char* const caller = Timeline::on() ? Timeline::at_work() : nullptr;
 #ifdef __SANITIZE_THREAD__
   // ThreadSanitizer does not see libgomp's barriers and would report every loop.
   std::vector<std::thread> team;
   for (std::int64_t i = 0; i < pieces; ++i) {
-    team.emplace_back([&, i] { failure.run(body, context, n * i / pieces, n * (i + 1) / pieces); });
+    team.emplace_back([&, i] {
+      run_piece(failure, caller, static_cast<int>(i), body, context, n * i / pieces,
+                n * (i + 1) / pieces);
+    });
   }
   for (std::thread& thread : team) thread.join();
 #else
@@ -71,7 +90,9 @@ namespace {
     const std::int64_t index = omp_get_thread_num();
     const std::int64_t begin = n * index / team;
     const std::int64_t end = n * (index + 1) / team;
-    if (begin < end) failure.run(body, context, begin, end);
+    if (begin < end) {
+      run_piece(failure, caller, static_cast<int>(index), body, context, begin, end);
+    }
   }
 #endif
   failure.rethrow();

@@ -7,6 +7,7 @@
 #include "core/pending_file.h"
 #include "core/safetensors.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 
 namespace reelm {
 
@@ -108,6 +109,8 @@ void write_safetensors(const std::filesystem::path& path, std::span<const Stored
   const std::string header = make_header(path.string(), order, metadata, options.alignment);
   std::int64_t done = 0, total = 0;
   for (const StoredTensor* tensor : order) total += std::ssize(tensor->bytes);
+  TimelineSpan span("write", SpanKind::kStage);
+  if (span.recorded()) span.tell({.bytes = total});
   PendingFile file(path, options.cancel);
   file.write(header.data(), header.size());
   for (const StoredTensor* tensor : order) {

@@ -11,6 +11,7 @@
 
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 
 namespace reelm {
 
@@ -59,6 +60,12 @@ std::uint64_t hash_tensors(std::span<const StoredTensor> tensors, const CancelTo
     for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
       pieces.push_back({i, bytes.subspan(at, std::min(kPiece, bytes.size() - at))});
     }
+  }
+  TimelineSpan span("checksum", SpanKind::kStage);
+  if (span.recorded()) {
+    std::int64_t bytes = 0;
+    for (const Piece& piece : pieces) bytes += std::ssize(piece.bytes);
+    span.tell({.bytes = bytes});
   }
   std::vector<std::uint64_t> hashes(pieces.size());
   const std::size_t none = tensors.size();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "core/timeline.h"
 #include "kernels/dispatch.h"
 
 namespace reelm::kernels {
@@ -115,15 +116,43 @@ void run_chunks(const KernelTable& table, const AttentionArgs& args) {
   }
 }
 
+/// `pairs`: of queries and the keys they attend to. Scores and their mixing take 2 operations an
+/// element each.
+SpanFacts facts_of(const KernelTable& table, const AttentionArgs& args, std::int64_t pairs,
+                   const char* kernel) {
+  const bool int8 = args.kv_type == kElementInt8, bf16 = args.kv_type == kElementBf16;
+  const std::int64_t row_bytes =
+      int8 ? args.head_dim + 4 : args.head_dim * static_cast<std::int64_t>(bf16 ? 2 : 4);
+  return {.shape = {{{"n_q", args.n_q},
+                     {"n_k", args.n_k},
+                     {"heads", args.heads},
+                     {"kv_heads", args.kv_heads},
+                     {"head_dim", args.head_dim}}},
+          .dtype = int8   ? "int8"
+                   : bf16 ? "bf16"
+                          : "f32",
+          .kernel = kernel,
+          .isa = isa_name(static_cast<Isa>(table.isa)).data(),
+          .flop = 4 * pairs * args.heads * args.head_dim,
+          .bytes = 2 * args.n_q * args.heads * args.head_dim * 4 +
+                   2 * args.n_k * args.kv_heads * row_bytes};
+}
+
 void run(const AttentionArgs& args) {
   const KernelTable& table = use_table();
   if (args.n_q == 0 || args.heads == 0 || args.head_dim == 0) return;
+  TimelineSpan span("attention", SpanKind::kKernel);
   const std::int64_t rows = args.n_q * (args.heads / args.kv_heads);
   // The streaming path reads whole registers of a head.
-  if (rows <= kDecodeRows && args.head_dim % table.width == 0 && args.n_k > 0) {
+  const bool chunks = rows <= kDecodeRows && args.head_dim % table.width == 0 && args.n_k > 0;
+  if (chunks) {
     run_chunks(table, args);
   } else {
     run_tiles(table, args);
+  }
+  if (span.recorded()) {
+    const std::int64_t masked = args.causal ? args.n_q * (args.n_q - 1) / 2 : 0;
+    span.tell(facts_of(table, args, args.n_q * args.n_k - masked, chunks ? "chunks" : "tiles"));
   }
 }
 
@@ -166,8 +195,14 @@ void attention_varlen(TensorView<const float> q, TensorView<const float> k,
     args.out += cu_seqlens[s] * args.out_row;
     return args;
   };
-  std::int64_t tasks = 0;
-  for (std::size_t s = 0; s + 1 < cu_seqlens.size(); ++s) tasks += tiles_of(part(s));
+  TimelineSpan span("attention", SpanKind::kKernel);
+  std::int64_t tasks = 0, pairs = 0;
+  for (std::size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
+    const AttentionArgs args = part(s);
+    tasks += tiles_of(args);
+    pairs += args.n_q * args.n_k;
+  }
+  if (span.recorded()) span.tell(facts_of(table, all, pairs, "varlen_tiles"));
   // Tasks are (tile of any sequence, head), heads innermost: a thread's share of tiles then covers
   // whole sequences, whose rows lie close together.
   tasks *= all.kv_heads;

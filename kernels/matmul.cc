@@ -8,6 +8,7 @@
 #include "core/checked.h"
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "kernels/dispatch.h"
 #include "kernels/matmul_dnnl.h"
 #include "kernels/matmul_impl.h"
@@ -106,6 +107,7 @@ std::shared_ptr<const PackedMatrix::Impl> pack(std::span<const StoredMatrix> par
   impl->k_pad = padded_k(impl->k, type);
   const std::int64_t panels = round_up(impl->n, kPanelCols) / kPanelCols;
   const std::int64_t words = panel_words(impl->k_pad, type);
+  TimelineSpan span("pack", SpanKind::kKernel);
   impl->storage = AlignedBuffer<std::uint32_t>(static_cast<std::size_t>(panels * words));
   impl->words = {impl->storage.data(), impl->storage.size()};
   const KernelTable& table = use_table();
@@ -118,6 +120,15 @@ std::shared_ptr<const PackedMatrix::Impl> pack(std::span<const StoredMatrix> par
       pack_panel(table, parts, *impl, i, panel);
     }
   });
+  if (span.recorded()) {
+    const std::int64_t stored =
+        parts.empty() ? 0
+                      : impl->n * impl->k * static_cast<std::int64_t>(dtype_size(parts[0].dtype));
+    span.tell({.shape = {{{"n", impl->n}, {"k", impl->k}}},
+               .dtype = compute_type_name(type),
+               .isa = isa_name(static_cast<Isa>(table.isa)).data(),
+               .bytes = stored + panels * words * 4});
+  }
   return impl;
 }
 
@@ -274,6 +285,31 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
                });
 }
 
+const char* path_name(MatmulPath path) {
+  switch (path) {
+    case MatmulPath::kNothing:
+      return "nothing";
+    case MatmulPath::kFewRows:
+      return "few_rows";
+    case MatmulPath::kBlocked:
+      return "blocked";
+    case MatmulPath::kDnnl:
+      return "onednn";
+  }
+  return "?";
+}
+
+SpanFacts facts_of(const KernelTable& table, std::int64_t m, const PackedMatrix::Impl& w,
+                   TensorView<float> y, const Epilogue& epilogue) {
+  const std::int64_t results = m * y.size(1) * (epilogue.accumulate ? 2 : 1);
+  return {.shape = {{{"m", m}, {"n", w.n}, {"k", w.k}}},
+          .dtype = compute_type_name(w.type),
+          .kernel = path_name(t_last_path),
+          .isa = isa_name(static_cast<Isa>(table.isa)).data(),
+          .flop = 2 * m * w.n * w.k,
+          .bytes = static_cast<std::int64_t>(w.words.size_bytes()) + 4 * (m * w.k + results)};
+}
+
 }  // namespace
 
 const char* compute_type_name(ComputeType type) noexcept {
@@ -372,11 +408,13 @@ void matmul(TensorView<const float> x, const PackedMatrix& w, TensorView<float> 
   const KernelTable& table = use_table();
   t_last_path = MatmulPath::kNothing;
   if (x.size(0) == 0 || impl.n == 0) return;
+  TimelineSpan span("matmul", SpanKind::kKernel);
   if (run_dnnl(table, x, impl, y, epilogue)) {
     t_last_path = MatmulPath::kDnnl;
-    return;
+  } else {
+    run_own(table, x, impl, y, epilogue);
   }
-  run_own(table, x, impl, y, epilogue);
+  if (span.recorded()) span.tell(facts_of(table, x.size(0), impl, y, epilogue));
 }
 
 }  // namespace reelm::kernels

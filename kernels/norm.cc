@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "core/timeline.h"
 #include "kernels/dispatch.h"
 
 namespace reelm::kernels {
@@ -11,7 +12,21 @@ namespace {
 
 using NormFn = void (*)(const NormArgs&, std::int64_t, std::int64_t);
 
-void run(NormFn norm, const NormArgs& args, std::int64_t rows) {
+/// Operations an element, what is shared by a row not counted: RMSNorm squares, sums, scales twice;
+/// LayerNorm also has a mean to subtract and a shift. The sum with `delta` is one more.
+SpanFacts facts_of(const NormArgs& args, std::int64_t rows) {
+  const std::int64_t elements = rows * args.d;
+  const bool sum = args.delta != nullptr;
+  return {.shape = {{{"rows", rows}, {"dim", args.d}}},
+          .dtype = "f32",
+          .isa = isa_name(last_isa_run()).data(),
+          .flop = elements * ((args.bias != nullptr ? 8 : 4) + (sum ? 1 : 0)),
+          .bytes = elements * 4 * (sum ? 4 : 2)};
+}
+
+void run(const char* name, NormFn norm, const NormArgs& args, std::int64_t rows) {
+  TimelineSpan span(name, SpanKind::kKernel);
+  if (span.recorded()) span.tell(facts_of(args, rows));
   // 16K elements take about 4 us: less is not worth waking a thread for.
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(args.d, 1));
   parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) { norm(args, begin, end); });
@@ -51,22 +66,24 @@ NormArgs add_args(TensorView<float> residual, TensorView<const float> delta, con
 }  // namespace
 
 void rms_norm(TensorView<const float> x, const float* weight, float eps, TensorView<float> y) {
-  run(use_table().rms_norm, plain_args(x, weight, nullptr, eps, y), x.size(0));
+  run("rms_norm", use_table().rms_norm, plain_args(x, weight, nullptr, eps, y), x.size(0));
 }
 
 void add_rms_norm(TensorView<float> residual, TensorView<const float> delta, const float* weight,
                   float eps, TensorView<float> y) {
-  run(use_table().rms_norm, add_args(residual, delta, weight, nullptr, eps, y), y.size(0));
+  run("add_rms_norm", use_table().rms_norm, add_args(residual, delta, weight, nullptr, eps, y),
+      y.size(0));
 }
 
 void layer_norm(TensorView<const float> x, const float* weight, const float* bias, float eps,
                 TensorView<float> y) {
-  run(use_table().layer_norm, plain_args(x, weight, bias, eps, y), x.size(0));
+  run("layer_norm", use_table().layer_norm, plain_args(x, weight, bias, eps, y), x.size(0));
 }
 
 void add_layer_norm(TensorView<float> residual, TensorView<const float> delta, const float* weight,
                     const float* bias, float eps, TensorView<float> y) {
-  run(use_table().layer_norm, add_args(residual, delta, weight, bias, eps, y), y.size(0));
+  run("add_layer_norm", use_table().layer_norm, add_args(residual, delta, weight, bias, eps, y),
+      y.size(0));
 }
 
 }  // namespace reelm::kernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "llm/tokenizer_files.h"
 #include "llm/tokenizer_sentencepiece.h"
 #include "llm/tokenizer_unicode.h"
@@ -64,6 +65,7 @@ std::string StreamDecoder::finish() {
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_dir,
                                           const Limits& limits) {
+  const TimelineSpan span("tokenizer", SpanKind::kStage);
   const bool has_vocab = has(model_dir / "vocab.json");
   const bool has_merges = has(model_dir / "merges.txt");
   if (has(model_dir / "tokenizer.json") || (has_vocab && has_merges)) {

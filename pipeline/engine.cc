@@ -152,7 +152,7 @@ Answer Session::Impl::take_turn(const Request& request) {
   Trace trace;
   const Trace::Scope scope(&trace);
   {
-    TraceSpan total("total");
+    TraceSpan total("total", SpanKind::kStage);
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
     PlannedTurn turn = plan_turn(model, options, request, state, length(), context, trace);

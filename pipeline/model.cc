@@ -7,6 +7,7 @@
 
 #include "core/json.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "layers/weight_reader.h"
 #include "llm/qwen2_vl/decoder.h"
 #include "pipeline/packed_file.h"
@@ -114,6 +115,7 @@ ModelDtypes converted_dtypes(const SafetensorsFile& file, const ModelDtypes& ask
 /// Makes encoder and decoder from the checkpoint, and from `packed` (may be null) before it.
 layers::WeightLog build_from(Model& model, std::shared_ptr<const SafetensorsFile> packed,
                              const OpenOptions& options) {
+  const TimelineSpan span("load.weights", SpanKind::kStage);
   layers::WeightLog log;
   const layers::WeightReader reader(model.checkpoint, packed, &log, options.cancel);
   find_family(model.directory, model.model_type).build(model, reader, options.limits);
@@ -153,10 +155,16 @@ layers::WeightLog build_cached(Model& model, PackedStore& store,
   return log;
 }
 
+using FutureTokenizer = std::future<std::unique_ptr<const llm::Tokenizer>>;
+
+std::unique_ptr<const llm::Tokenizer> wait_for(FutureTokenizer& tokenizer) {
+  const TimelineWait wait("tokenizer.wait", lanes::kTokenizer);
+  return tokenizer.get();
+}
+
 /// Encoder, decoder and tokenizer. The last is made beside the others: it takes a thread 0.5 s for
 /// the vocabulary of Qwen2-VL, and bringing in the packed weights of the 2B model no less.
-layers::WeightLog load_weights(Model& model,
-                               std::future<std::unique_ptr<const llm::Tokenizer>> tokenizer,
+layers::WeightLog load_weights(Model& model, FutureTokenizer tokenizer,
                                const OpenOptions& options) {
   const SafetensorsFile* converted = converted_file(*model.checkpoint);
   model.dtypes = converted != nullptr
@@ -166,13 +174,13 @@ layers::WeightLog load_weights(Model& model,
   if (options.cancel != nullptr) options.cancel->check();
   if (converted != nullptr) {
     check_packed_file(*converted, options.cancel);
-    model.tokenizer = tokenizer.get();
+    model.tokenizer = wait_for(tokenizer);
     model.weight_source = WeightSource::kConverted;
     return build_from(model, nullptr, options);
   }
   PackedStore store(options.packed_cache, model, options.limits, options.cancel);
   auto found = store.find(model.warnings);
-  model.tokenizer = tokenizer.get();  // a mistake in it is told before gigabytes are packed
+  model.tokenizer = wait_for(tokenizer);  // a mistake in it is told before gigabytes are packed
   return build_cached(model, store, std::move(found), options);
 }
 
@@ -302,6 +310,7 @@ void Model::check_intact() const {
 }
 
 Model open_model(const std::filesystem::path& model_dir, const OpenOptions& options) {
+  const TimelineSpan span("load", SpanKind::kStage);
   const Limits& limits = options.limits;
   Model model;
   model.directory = model_dir;
@@ -309,6 +318,7 @@ Model open_model(const std::filesystem::path& model_dir, const OpenOptions& opti
   (void)find_family(model_dir, model.model_type);
   auto tokenizer = std::async(std::launch::async | std::launch::deferred,
                               [&]() -> std::unique_ptr<const llm::Tokenizer> {
+                                const TimelineLane lane(lanes::kTokenizer);
                                 return llm::load_tokenizer(model_dir, limits);
                               });
   model.preprocessor = preprocess::load_preprocessor_config(model_dir, limits);

@@ -7,6 +7,7 @@
 #include "core/checked.h"
 #include "core/json.h"
 #include "core/safetensors.h"
+#include "core/timeline.h"
 #include "pipeline/model.h"
 #include "pipeline/packed_file.h"
 
@@ -51,6 +52,7 @@ void describe_converted(const SafetensorsFile& file, ModelInfo& info) {
 }  // namespace
 
 ModelInfo describe_model(const std::filesystem::path& model_dir, const Limits& limits) {
+  const TimelineSpan span("describe", SpanKind::kStage);
   ModelInfo info;
   info.model_type = read_model_type(model_dir, limits);
   const auto known = supported_model_types();

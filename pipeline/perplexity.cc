@@ -6,6 +6,7 @@
 
 #include "core/aligned_buffer.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 
 namespace reelm::pipeline {
 
@@ -48,6 +49,7 @@ PerplexityReport perplexity(Model& model, const std::string& text,
     const std::int64_t position = i % window;
     if (position + 1 == window) continue;  // the next token begins a window
     if (position == 0) cache.truncate(0);
+    const TimelineSpan span("decode_tokens", SpanKind::kStage, {"token", i});
     decoder.step(ids[static_cast<std::size_t>(i)], position, cache, logits);
     model.check_intact();
     const llm::TokenId next = ids[static_cast<std::size_t>(i + 1)];

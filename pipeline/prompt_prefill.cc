@@ -61,7 +61,7 @@ void PromptPrefill::finish(TensorView<float> logits) {
 }
 
 void PromptPrefill::piece(std::int64_t end, TensorView<float> logits) {
-  TraceSpan span("prefill");
+  TraceSpan span("prefill", SpanKind::kStage, {"tokens", end - prefilled_});
   const auto n = static_cast<std::int64_t>(turn_.ids.size());
   const std::int64_t hidden = model_.decoder->hidden_size();
   const std::int64_t rows = end - prefilled_;

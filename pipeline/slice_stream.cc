@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 
 namespace reelm::pipeline {
 
@@ -21,6 +22,7 @@ std::int64_t MediaSlices::size() const {
 
 bool MediaSlices::next(Slice& slice) {
   if (medium_ == media_.size()) return false;
+  const TimelineSpan span("slice", SpanKind::kStage, {"slice", done_});
   PlannedMedium& medium = media_[medium_];
   if (!reader_) reader_.emplace(medium.media, medium.plan, config_, limits_, cancel_);
   const bool got = reader_->next(slice.patches, slice.pixels);
@@ -57,15 +59,33 @@ void SliceStream::start() {
 
 void SliceStream::read_ahead() noexcept {
   const SerialLoops serial;
+  const TimelineLane lane(lanes::kReadAhead);
   try {
-    while (auto slice = empty_.pop(&stop_)) {
+    while (auto slice = next_empty()) {
       if (!source_.next(**slice)) break;
       if (!ready_.push(std::move(*slice), &stop_)) break;
+      note_depths();
     }
     ready_.close();
   } catch (...) {
     ready_.fail(std::current_exception());
   }
+}
+
+std::optional<std::unique_ptr<Slice>> SliceStream::next_empty() {
+  const TimelineWait wait("empty.wait", lanes::kMain);
+  return empty_.pop(&stop_);
+}
+
+std::optional<std::unique_ptr<Slice>> SliceStream::next_ready() {
+  const TimelineWait wait("ready.wait", lanes::kReadAhead);
+  return ready_.pop(&stop_);
+}
+
+void SliceStream::note_depths() const {
+  if (!Timeline::on()) return;
+  Timeline::count("slices", {"ready", static_cast<std::int64_t>(ready_.size())},
+                  {"empty", static_cast<std::int64_t>(empty_.size())});
 }
 
 const Slice* SliceStream::next() {
@@ -76,7 +96,8 @@ const Slice* SliceStream::next() {
     return current_.get();
   }
   (void)empty_.push(std::move(current_), &stop_);
-  auto slice = ready_.pop(&stop_);
+  auto slice = next_ready();
+  note_depths();
   if (!slice) return nullptr;
   current_ = std::move(*slice);
   return current_.get();

@@ -89,6 +89,10 @@ class SliceStream {
  private:
   void start();
   void read_ahead() noexcept;
+  std::optional<std::unique_ptr<Slice>> next_empty();
+  std::optional<std::unique_ptr<Slice>> next_ready();
+  /// How full the queues are, for who records.
+  void note_depths() const;
 
   SliceSource& source_;
   CancelToken& stop_;

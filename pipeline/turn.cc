@@ -4,6 +4,7 @@
 
 #include "core/checked.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "pipeline/prompt_prefill.h"
 #include "pipeline/slice_stream.h"
 
@@ -137,6 +138,7 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
                 "the media make {} vision tokens, over the limit prompt-tokens ({})",
                 turn.vision_tokens, limits.prompt_tokens);
   }
+  const TimelineSpan span("prompt", SpanKind::kStage);
   const bool first_turn = length == 0 && state.pending.empty();
   turn.ids = state.pending;
   const std::vector<llm::TokenId> prompt =
@@ -165,7 +167,7 @@ void encode_media(Model& model, const EngineOptions& options, const Request& req
   SliceStream stream(source, stop, options.overlap);
   std::int64_t done = 0;  // slices of the medium
   const auto next = [&] {
-    TraceSpan span("slices.wait");
+    TraceSpan span("slices.wait", SpanKind::kStage);
     return stream.next();
   };
   while (const Slice* slice = next()) {
@@ -175,7 +177,7 @@ void encode_media(Model& model, const EngineOptions& options, const Request& req
     report(request, "frames", ++done, slices);
     if (request.observer != nullptr) request.observer->on_patches(slice->medium, slice->patches);
     {
-      TraceSpan span("vision");
+      TraceSpan span("vision", SpanKind::kStage, {"slice", done - 1});
       const TensorView<float> rows = prefill.reserve(medium.plan.n_vision_tokens / slices);
       model.vision->encode(slice->patches, rows, request.cancel);
     }
@@ -245,7 +247,7 @@ void generate(Model& model, const Request& request, const PlannedTurn& turn, Pro
     model.check_intact();  // no token of weights that were lost is told
     if (request.observer != nullptr) request.observer->on_logits(i, logits);
     {
-      TraceSpan span("sampling");
+      TraceSpan span("sampling", SpanKind::kStage, {"token", i});
       token = sampler.sample({storage.data(), storage.size()});
     }
     answer.token_ids.push_back(token);
@@ -258,7 +260,7 @@ void generate(Model& model, const Request& request, const PlannedTurn& turn, Pro
       break;
     }
     if (i + 1 == turn.max_new_tokens) break;
-    TraceSpan span("decode_tokens");
+    TraceSpan span("decode_tokens", SpanKind::kStage, {"token", i});
     model.decoder->step(token, position++, cache, logits);
   }
   if (answer.finish_reason != FinishReason::kCallback) (void)emit(stream.finish());

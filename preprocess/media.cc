@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "preprocess/animation.h"
 #include "preprocess/image.h"
 #include "preprocess/media_impl.h"
@@ -236,6 +237,7 @@ Media::Impl::~Impl() = default;
 Media::Media(const MediaSource& source, const Limits& limits, const CancelToken* cancel,
              const Sandbox* sandbox)
     : impl_(std::make_unique<Impl>(source)) {
+  const TimelineSpan span("open", SpanKind::kStage);
   const auto start = std::chrono::steady_clock::now();
   Impl& m = *impl_;
   m.limits = limits;
@@ -260,6 +262,7 @@ const FrameIndex& Media::frame_index(const CancelToken* cancel) {
     throw_error(ErrorCode::kInvalidArgument, "{}: an image has no frame index", m.source.name());
   }
   if (!m.scanned) {
+    const TimelineSpan span("scan", SpanKind::kStage);
     const auto start = std::chrono::steady_clock::now();
     if (m.remote) {
       m.index = m.remote->frame_index(cancel);

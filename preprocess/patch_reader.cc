@@ -8,6 +8,7 @@
 #include "core/aligned_buffer.h"
 #include "core/checked.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "preprocess/patchify.h"
 #include "preprocess/resize.h"
 
@@ -87,6 +88,7 @@ struct PatchReader::Impl {
       throw_error(ErrorCode::kInvalidArgument, "the plan has more frames than were read");
     }
     if (cancel != nullptr) cancel->check();
+    TimelineSpan span("resize", SpanKind::kStage, {"frame", i});
     const Clock::time_point start = Clock::now();
     if (again) {
       std::memcpy(frame(t), frame(t - 1), frame_bytes);
@@ -98,6 +100,16 @@ struct PatchReader::Impl {
       resizer->run(rgb.pixels, {frame(t), {plan.resized.height, plan.resized.width, 3}});
     }
     resize_ms += milliseconds_since(start);
+    if (span.recorded() && !again) {
+      const Size& to = plan.resized;
+      const std::int64_t from_h = rgb.pixels.size(0), from_w = rgb.pixels.size(1);
+      span.tell({.shape = {{{"from_height", from_h},
+                            {"from_width", from_w},
+                            {"height", to.height},
+                            {"width", to.width}}},
+                 .dtype = "u8",
+                 .bytes = 3 * (from_h * from_w + to.height * to.width)});
+    }
   }
 
   MediaPlan plan;
@@ -129,6 +141,7 @@ bool PatchReader::next(PatchBatch& slice, AlignedBuffer<float>& pixels) {
   Impl& m = *impl_;
   if (m.slice + 1 >= m.plan.n_slices()) return false;
   for (std::int64_t t = 0; t < m.config.temporal_patch_size; ++t) m.fill_frame(t);
+  TimelineSpan span("patchify", SpanKind::kStage, {"slice", m.slice + 1});
   const Clock::time_point start = Clock::now();
   pixels.reserve(m.n_values);
   const std::int64_t rows = m.plan.grid_thw[1] * m.plan.grid_thw[2];
@@ -137,6 +150,11 @@ bool PatchReader::next(PatchBatch& slice, AlignedBuffer<float>& pixels) {
   ++m.slice;
   patchify(frames(), m.table, m.config, patches);
   m.patchify_ms += milliseconds_since(start);
+  if (span.recorded()) {
+    span.tell({.shape = {{{"patches", rows}, {"patch_dim", patches.size(1)}}},
+               .dtype = "f32",
+               .bytes = static_cast<std::int64_t>(m.n_values) * 5});
+  }
   slice.pixels = patches;
   slice.grid_thw = {1, m.plan.grid_thw[1], m.plan.grid_thw[2]};
   return true;

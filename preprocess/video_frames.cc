@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "preprocess/convert.h"
 #include "preprocess/frame_runs.h"
 #include "preprocess/frame_source.h"
@@ -21,12 +22,14 @@ constexpr int kMaxRetries = 2;
 /// Adds the time of a scope to a stage.
 class Timer {
  public:
-  explicit Timer(double& to) : to_(to), start_(Clock::now()) {}
+  Timer(const char* stage, double& to)
+      : span_(stage, SpanKind::kStage), to_(to), start_(Clock::now()) {}
   ~Timer() { to_ += std::chrono::duration<double, std::milli>(Clock::now() - start_).count(); }
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
  private:
+  TimelineSpan span_;
   double& to_;
   Clock::time_point start_;
 };
@@ -72,7 +75,7 @@ VideoFrames::VideoFrames(const FrameOrder& order)
       converter_(media_.demuxer->orientation(), media_.source.name()),
       previous_(make_frame()),
       pending_(make_frame()) {
-  const Timer timer(times_.open);
+  const Timer timer("decoder.open", times_.open);
   const int threads = order.options.threads > 0 ? order.options.threads : num_threads();
   decoder_ = std::make_unique<VideoDecoder>(media_, order.limits, order.cancel, threads,
                                             order.options.progress);
@@ -80,7 +83,7 @@ VideoFrames::VideoFrames(const FrameOrder& order)
 }
 
 void VideoFrames::deliver(const AVFrame& frame, std::int64_t index) {
-  const Timer timer(times_.convert);
+  const Timer timer("convert", times_.convert);
   current_.pixels = converter_.convert(frame);
   note_size(index);
   current_.pts = media_.index.pts[static_cast<std::size_t>(index)];
@@ -109,13 +112,13 @@ void VideoFrames::read(std::int64_t index, RgbFrame& frame) {
 bool VideoFrames::pull(std::int64_t rank, bool any) {
   while (run_ < runs_.size()) {
     if (run_of_feed_ == run_) {
-      const Timer timer(times_.seek);
+      const Timer timer("seek", times_.seek);
       decoder_->begin(runs_[run_]);
       ++run_of_feed_;
     }
     bool got = false;
     {
-      const Timer timer(times_.decode);
+      const Timer timer("decode", times_.decode);
       got = decoder_->receive(*pending_, indices_);
     }
     if (!got) {  // the run is over

@@ -236,6 +236,13 @@ void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index, 
     kernels::rotary({qkv_.data(), {n, heads + kv_heads, d}, {stride, d, 1}}, cos_, sin_);
   }
   TraceSpan span("llm.kv_write");
+  if (span.recorded()) {
+    const std::int64_t elements = 2 * n * kv_heads * d;
+    span.tell({.shape = {{{"rows", n}, {"kv_heads", kv_heads}, {"head_dim", d}}},
+               .dtype = kv_type_name(cache.type()),
+               .bytes = elements * 4 + n * cache.shape().bytes_per_position(cache.type()) /
+                                           cache.shape().num_layers});
+  }
   cache.write(
       index, TensorView<float>(qkv_.data() + q_dim(), {n, kv_heads, d}, {stride, d, 1}),
       TensorView<float>(qkv_.data() + q_dim() + kv_dim(), {n, kv_heads, d}, {stride, d, 1}));
@@ -296,6 +303,7 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCach
     if (cancel != nullptr) cancel->check();
     const LayerWeights& layer = weights_.layers[l];
     const auto index = static_cast<std::int64_t>(l);
+    const TimelineSpan layer_span("llm.layer", SpanKind::kLayer, {"layer", index});
     project_qkv(layer, index, cache);
     // Behind the last layer's keys and values only the last row matters, and only if it is asked
     // for.

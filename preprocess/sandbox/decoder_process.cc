@@ -13,6 +13,7 @@
 #include "core/checked.h"
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "preprocess/image.h"
 #include "preprocess/media_impl.h"
 #include "preprocess/sandbox/confine.h"
@@ -163,7 +164,14 @@ class Decoder {
     FrameReader reader(*media_, in.get_values<std::int64_t>(), how.limits, nullptr, how.options);
     std::size_t free = kFrameSlots;
     std::uint32_t slot = 0;
-    for (RgbFrame frame; reader.next(frame); slot = (slot + 1) % kFrameSlots) {
+    FrameClock clock{};
+    const auto next = [&](RgbFrame& frame) {
+      clock.begin_ns = Timeline::now_ns();
+      const bool got = reader.next(frame);
+      clock.end_ns = Timeline::now_ns();
+      return got;
+    };
+    for (RgbFrame frame; next(frame); slot = (slot + 1) % kFrameSlots) {
       while (free == 0) {
         Message other = wait();
         if (other.kind != MessageKind::kFree) return other;
@@ -172,7 +180,8 @@ class Decoder {
       }
       --free;
       Message message{.kind = MessageKind::kFrame, .request = request.request};
-      WireWriter(message).put(FrameHeader{
+      WireWriter out(message);
+      out.put(FrameHeader{
           .slot = slot,
           .height = frame.pixels.size(0),
           .width = frame.pixels.size(1),
@@ -181,6 +190,7 @@ class Decoder {
           .frames_decoded = reader.frames_decoded(),
           .seeks = reader.seeks(),
       });
+      out.put(clock);
       copy_pixels(frame.pixels, slots_ + slot * slot_bytes_);
       send(message);
     }

@@ -38,6 +38,12 @@ struct FrameHeader {
   std::int64_t seeks;
 };
 
+/// Behind the FrameHeader: when the frame was worked on (steady_clock, which all processes share).
+struct FrameClock {
+  std::int64_t begin_ns;
+  std::int64_t end_ns;
+};
+
 /// Fixed part of MessageKind::kEnd; the warnings follow.
 struct FrameTotals {
   StageTimes times;

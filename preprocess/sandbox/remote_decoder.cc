@@ -15,6 +15,7 @@
 
 #include "core/checked.h"
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "preprocess/descriptor.h"
 #include "preprocess/sandbox/watch.h"
 
@@ -273,10 +274,16 @@ void RemoteDecoder::begin_frames(const std::vector<std::int64_t>& indices,
 
 FrameHeader RemoteDecoder::next_frame(std::int64_t expected, const CancelToken* cancel) {
   const Message message = answer(MessageKind::kFrame, kMostSmallBytes, cancel);
-  const auto header = WireReader(message).get<FrameHeader>();
+  WireReader in_message(message);
+  const auto header = in_message.get<FrameHeader>();
   if (header.slot >= kFrameSlots || header.index != expected || header.width < 1 ||
       header.height < 1 || header.height > limits_.frame_pixels / header.width) {
     refuse("a frame that cannot be");
+  }
+  if (Timeline::on()) {
+    const auto clock = in_message.get<FrameClock>();
+    Timeline::add(lanes::kDecoderProcess, "decode_frame", {"frame", header.index}, clock.begin_ns,
+                  clock.end_ns);
   }
   return header;
 }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "core/timeline.h"
 #include "preprocess/frame_source.h"
 #include "preprocess/sandbox/remote_decoder.h"
 
@@ -23,7 +24,7 @@ class RemoteFrames final : public FrameSource {
   void read(std::int64_t index, RgbFrame& frame) override {
     if (holds_slot_) decoder_.free_slot();
     holds_slot_ = false;
-    const FrameHeader header = decoder_.next_frame(index, cancel_);
+    const FrameHeader header = next_frame(index);
     holds_slot_ = true;
     keep({header.times, header.frames_decoded, header.seeks});
     frame.pixels = decoder_.pixels(header);
@@ -39,6 +40,10 @@ class RemoteFrames final : public FrameSource {
   std::int64_t seeks() const noexcept override { return totals_.seeks; }
 
  private:
+  FrameHeader next_frame(std::int64_t index) {
+    const TimelineWait wait("decoder.wait", lanes::kDecoderProcess);
+    return decoder_.next_frame(index, cancel_);
+  }
   void keep(const FrameTotals& totals) {
     totals_ = totals;
     totals_.times.open = totals_.times.scan = 0;  // Media has measured both from here

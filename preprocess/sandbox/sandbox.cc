@@ -18,6 +18,7 @@
 #include <optional>
 
 #include "core/throw.h"
+#include "core/timeline.h"
 #include "preprocess/sandbox/confine.h"
 #include "preprocess/sandbox/decoder_process.h"
 #include "preprocess/sandbox/wire.h"
@@ -79,6 +80,7 @@ class Forker {
 
   [[noreturn]] void run() {
     ::prctl(PR_SET_NAME, "reelm-decoders");
+    Timeline::abandon();  // decoders tell their times to the process that uses them
     // Ctrl-C goes to the whole group; the user of the decoders decides what it means.
     for (const int ignored : {SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGPIPE}) {
       std::signal(ignored, SIG_IGN);
@@ -178,6 +180,7 @@ bool Sandbox::available() noexcept { return can_confine(); }
 std::unique_ptr<Sandbox> Sandbox::start() { return start(Options()); }
 
 std::unique_ptr<Sandbox> Sandbox::start(const Options& options) {
+  const TimelineSpan span("sandbox", SpanKind::kStage);
   if (!available()) {
     throw Error(ErrorCode::kUnsupported, "the decoder sandbox: this kernel has no seccomp filters");
   }

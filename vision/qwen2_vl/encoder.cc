@@ -105,9 +105,11 @@ void Encoder::encode(const PatchBatch& patches, TensorView<float> out, const Can
   const std::vector<std::int64_t> seqlens = cu_seqlens(patches.grid_thw);
   for (std::size_t i = 0; i < weights_.blocks.size(); ++i) {
     if (cancel != nullptr) cancel->check();
+    const auto index = static_cast<std::int64_t>(i);
+    const TimelineSpan span("vit.layer", SpanKind::kLayer, {"layer", index});
     attention_block(weights_.blocks[i], seqlens);
     mlp_block(weights_.blocks[i]);
-    LayerTap::show(LayerTap::Part::kVision, static_cast<std::int64_t>(i), x_);
+    LayerTap::show(LayerTap::Part::kVision, index, x_);
   }
   merge(out);
 }
