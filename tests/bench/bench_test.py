@@ -2,6 +2,7 @@
 
 usage: bench_test.py REELM_BENCH_PROGRAM SOURCE_DIR
 """
+import collections
 import csv
 import io
 import json
@@ -104,6 +105,23 @@ class Bench(unittest.TestCase):
             self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
         self.assertIn("vit.merger", {row["stage"] for row in rows})
 
+    def test_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "trace.json"
+            self.ok(*QUICK_ONCE, "--repeat", "2", "--trace", path)
+            events = [e for e in json.loads(path.read_text())["traceEvents"] if e["ph"] == "X"]
+        found = collections.Counter(e["name"] for e in events if e["cat"] == "stage")
+        self.assertEqual({name: found[name] for name in ("bench", "ceilings", "repetition", "vit", "prefill",
+                                                         "decode_token", "sampling")},
+                         {"bench": 1, "ceilings": 2, "repetition": 2, "vit": 4, "prefill": 2, "decode_token": 6,
+                          "sampling": 8})
+        self.assertLessEqual({f"vit.{part}" for part in VIT} | {f"llm.{part}" for part in LLM},
+                             {e["name"] for e in events if e["cat"] == "operation"})
+        products = [e["args"] for e in events if e["name"] == "matmul" and e["cat"] == "kernel"]
+        for args in products:
+            self.assertEqual(args["flop"], 2 * args["shape"]["m"] * args["shape"]["n"] * args["shape"]["k"])
+        self.assertGreater(len(products), 0)
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",
@@ -125,6 +143,8 @@ class Bench(unittest.TestCase):
         self.fails(1, *TINY, "--media", "/nowhere.mp4", says="/nowhere.mp4")
         self.fails(1, *TINY, "--media", SOURCE / "Makefile", says="Makefile")
         self.fails(1, *QUICK, "--plot", "/nowhere/plot.png", says="/nowhere/plot.png")
+        self.fails(1, *QUICK, "--trace", "/nowhere/trace.json", says="/nowhere/trace.json")
+        self.fails(1, "--model", "/nowhere", "--trace", SOURCE, says="is a directory")
 
 
 if __name__ == "__main__":
