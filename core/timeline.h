@@ -28,6 +28,7 @@ const char* span_kind_name(SpanKind kind) noexcept;
 // All names below are plain (letters, digits, space and "._-+") and outlive the recording:
 // literals.
 
+/// A size, an index or a value, with what it is called.
 struct NamedNumber {
   const char* name = nullptr;
   std::int64_t value = 0;
@@ -56,7 +57,7 @@ struct TimelineEvent {
   SpanKind kind = SpanKind::kStage;
 };
 
-/// Values that change over time: bytes in memory, items in a queue.
+/// Values at a moment: bytes in memory, items in a queue.
 struct TimelineCounter {
   const char* name = nullptr;
   std::int64_t ns = 0;
@@ -80,7 +81,7 @@ struct TimelineRecording {
 /// The one recorder of the process, off unless started. Threads may come and go meanwhile.
 class Timeline {
  public:
-  /// Events kept at most: about 110 MB, the decoding of some 1,000 tokens by a model of 28 layers.
+  /// Events kept at most: about 130 MB, the decoding of some 1,000 tokens by a model of 28 layers.
   static constexpr std::size_t kMostEvents = std::size_t{1} << 20;
 
   /// Forgets what was recorded and begins anew; the calling thread's lane is "main". Once
@@ -126,6 +127,18 @@ class TimelineLane {
   int number_;
 };
 
+class TimelineSpan;
+
+namespace internal {
+/// A span that is being recorded.
+struct OpenSpan {
+  TimelineEvent event{};
+  SpanFacts facts{};
+  bool told = false;  // facts were
+  TimelineSpan* parent = nullptr;
+};
+}  // namespace internal
+
 /// Records its own life when a recording is on; else costs one relaxed load. What there is no
 /// memory for is counted as dropped.
 class TimelineSpan {
@@ -146,16 +159,10 @@ class TimelineSpan {
 
  private:
   friend class Timeline;
-  struct Open {
-    TimelineEvent event{};
-    SpanFacts facts{};
-    bool told = false;
-    TimelineSpan* parent = nullptr;
-  };
   void begin(const char* name, SpanKind kind, NamedNumber index) noexcept;
   void end() noexcept;
 
-  std::optional<Open> open_;
+  std::optional<internal::OpenSpan> open_;
 };
 
 /// A wait for `lane` while the object lives.
