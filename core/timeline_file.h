@@ -1,5 +1,4 @@
-// A recording as a file of Chrome's trace events, which Perfetto and chrome://tracing open. Not
-// installed.
+// A recording as a file of Chrome's trace events, for Perfetto. Not installed.
 #pragma once
 
 #include <filesystem>
