@@ -1,5 +1,5 @@
-// What is behind each layer of a model, for comparing it with another implementation. Not
-// installed.
+// What is behind each layer of a model, for comparing it with another implementation.
+// Not installed.
 #pragma once
 
 #include <cstdint>
