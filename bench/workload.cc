@@ -214,7 +214,7 @@ void Runner::encode_grid() {
 }
 
 void Runner::repetition(llm::KvCache& cache) {
-  const TimelineSpan span("repetition", SpanKind::kStage);
+  const TimelineSpan whole("repetition", SpanKind::kStage);
   const std::int64_t n = out_.prompt_tokens;
   const std::int64_t vocabulary = model_.decoder->vocab_size();
   AlignedBuffer<float> storage(static_cast<std::size_t>(vocabulary));
