@@ -22,6 +22,13 @@ struct PromptInput {
   TensorView<const float> vision_embeds;
 };
 
+/// One sequence's part of a batched step.
+struct BatchRow {
+  TokenId token = -1;
+  std::int64_t position = 0;  // the same in all three of M-RoPE's components
+  KvCache* cache = nullptr;   // the sequence's own: of no other row
+};
+
 /// A causal language model. Immutable weights; the state of a conversation is its KvCache. One
 /// forward pass at a time per decoder.
 class Decoder {
@@ -47,9 +54,19 @@ class Decoder {
   /// bit for bit.
   virtual std::int64_t prefill_rows() const = 0;
 
-  /// One token at `position` (the same in all three of M-RoPE's components); logits [vocab_size].
-  virtual void step(TokenId token, std::int64_t position, KvCache& cache,
-                    TensorView<float> logits) = 0;
+  /// One more token of each of several sequences, in one pass over the weights. `logits`
+  /// [rows.size(), vocab_size], rows may be strided. Sequences may differ in length and in the type
+  /// of their caches; a row's logits are those of the row alone but for the order of sums. 1 to
+  /// prefill_rows() rows. Throws Error before any work, so that all caches are as before: kLimit
+  /// when a cache is full, kInvalidArgument when tokens, rows or logits do not fit or two rows
+  /// share a cache.
+  virtual void step_batch(std::span<const BatchRow> rows, TensorView<float> logits) = 0;
+
+  /// A batch of one: logits [vocab_size].
+  void step(TokenId token, std::int64_t position, KvCache& cache, TensorView<float> logits) {
+    const BatchRow row = {token, position, &cache};
+    step_batch({&row, 1}, {logits.data(), {1, logits.numel()}});
+  }
 
   /// Bytes of the weights as held in memory.
   virtual std::size_t weight_bytes() const = 0;

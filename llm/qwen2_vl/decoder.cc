@@ -1,10 +1,11 @@
 #include "llm/qwen2_vl/decoder.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "core/layer_tap.h"
 #include "core/throw.h"
@@ -50,8 +51,7 @@ class Qwen2VlDecoder final : public Decoder {
 
   void prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
                const CancelToken* cancel) override;
-  void step(TokenId token, std::int64_t position, KvCache& cache,
-            TensorView<float> logits) override;
+  void step_batch(std::span<const BatchRow> rows, TensorView<float> logits) override;
 
  private:
   std::int64_t q_dim() const { return config_.num_attention_heads * config_.head_dim; }
@@ -64,18 +64,27 @@ class Qwen2VlDecoder final : public Decoder {
   }
   void check_id(TokenId id) const;
   void check_input(const PromptInput& input) const;
-  /// Room in the cache for n more positions, and a place for logits that is empty or fits.
-  void check_output(std::int64_t n, const KvCache& cache, TensorView<float> logits) const;
+  void check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const;
+  void check_logits(std::int64_t found) const;
+  /// Room in the cache for n more positions; a row of a batch of several is named.
+  static void check_room(std::int64_t n, const KvCache& cache,
+                         std::optional<std::size_t> batch_row = std::nullopt);
   void size_workspace(std::int64_t rows);
   void embed_token(TokenId id, float* out) const;
   /// Writes token and vision rows to x_; returns the vision rows used.
   std::int64_t embed(std::span<const TokenId> ids, TensorView<const float> vision,
                      std::int64_t first_vision_row);
-  /// All layers over the rows in x_; logits of the last row unless the view is empty.
-  void forward(TensorView<const std::int64_t> position_ids, KvCache& cache,
-               TensorView<float> logits, const CancelToken* cancel);
-  void project_qkv(const LayerWeights& layer, std::int64_t index, KvCache& cache);
-  void attend(std::int64_t index, std::int64_t first_row, const KvCache& cache);
+  /// All layers over the rows in x_, which belong to the sequences of caches_: all to one, or one
+  /// row to each. `logits` [caches_.size(), vocab_size] of the last row of each, unless the view is
+  /// empty.
+  void forward(TensorView<const std::int64_t> position_ids, TensorView<float> logits,
+               const CancelToken* cancel);
+  void project_qkv(const LayerWeights& layer, std::int64_t index);
+  /// Of all rows from first_row on.
+  void attend(std::int64_t index, std::int64_t first_row);
+  /// Of these rows, all of one sequence and its last.
+  void attend_sequence(std::int64_t index, std::int64_t first_row, std::int64_t rows,
+                       const KvCache& cache);
   void feed_forward(const LayerWeights& layer, std::int64_t first_row);
 
   bool is_vision(TokenId id) const {
@@ -97,6 +106,8 @@ class Qwen2VlDecoder final : public Decoder {
   TensorView<float> attention_;  // [n, q_dim]
   TensorView<float> hidden_;     // [n, intermediate_size], silu(gate) * up
   TensorView<float> cos_, sin_;  // [n, head_dim / 2]
+  std::vector<std::int64_t> step_positions_;  // [3, rows] of a batched step
+  std::vector<KvCache*> caches_;              // of the forward pass under way
 };
 
 void Qwen2VlDecoder::size_workspace(std::int64_t rows) {
@@ -120,16 +131,43 @@ void Qwen2VlDecoder::size_workspace(std::int64_t rows) {
   sin_ = take(config_.head_dim / 2);
 }
 
-void Qwen2VlDecoder::check_output(std::int64_t n, const KvCache& cache,
-                                  TensorView<float> logits) const {
-  if (!logits.empty() && logits.numel() != config_.vocab_size) {
-    throw_error(ErrorCode::kInvalidArgument, "logits have room for {}, expected {}", logits.numel(),
+void Qwen2VlDecoder::check_logits(std::int64_t found) const {
+  if (found != config_.vocab_size) {
+    throw_error(ErrorCode::kInvalidArgument, "logits have room for {}, expected {}", found,
                 config_.vocab_size);
   }
-  if (n > cache.capacity() - cache.length()) {
-    throw_error(ErrorCode::kLimit,
-                "the KV cache is full: {} positions of {} are filled, {} more came", cache.length(),
-                cache.capacity(), n);
+}
+
+void Qwen2VlDecoder::check_room(std::int64_t n, const KvCache& cache,
+                                std::optional<std::size_t> batch_row) {
+  if (n <= cache.capacity() - cache.length()) return;
+  throw_error(ErrorCode::kLimit,
+              "{}the KV cache is full: {} positions of {} are filled, {} more came",
+              batch_row ? fmt::format("row {} of the batch: ", *batch_row) : "", cache.length(),
+              cache.capacity(), n);
+}
+
+void Qwen2VlDecoder::check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const {
+  const auto n = static_cast<std::int64_t>(rows.size());
+  if (n < 1 || n > kPrefillRows) {
+    throw_error(ErrorCode::kInvalidArgument, "the batch has {} rows, expected 1 to {}", n,
+                kPrefillRows);
+  }
+  if (logits.rank() != 2 || logits.size(0) != n) {
+    throw_error(ErrorCode::kInvalidArgument, "logits must be {}x{} for a batch of {}", n,
+                config_.vocab_size, n);
+  }
+  check_logits(logits.size(1));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    check_id(rows[i].token);
+    REELM_CHECK(rows[i].cache != nullptr);
+    for (std::size_t j = 0; j < i; ++j) {
+      if (rows[i].cache == rows[j].cache) {
+        throw_error(ErrorCode::kInvalidArgument,
+                    "rows {} and {} of the batch share a KV cache, expected one each", j, i);
+      }
+    }
+    check_room(1, *rows[i].cache, n > 1 ? std::optional(i) : std::nullopt);
   }
 }
 
@@ -181,8 +219,10 @@ std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<cons
 void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
                              const CancelToken* cancel) {
   check_input(input);
-  check_output(static_cast<std::int64_t>(input.ids.size()), cache, logits);
+  if (!logits.empty()) check_logits(logits.numel());
   const auto n = static_cast<std::int64_t>(input.ids.size());
+  check_room(n, cache);
+  caches_.assign(1, &cache);
   const std::int64_t length_before = cache.length();
   std::int64_t vision_row = 0;
   try {
@@ -197,8 +237,11 @@ void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorVie
       }
       const TensorView<const std::int64_t> positions(input.position_ids.data() + first, {3, rows},
                                                      {input.position_ids.stride(0), 1});
-      const bool last = first + rows == n;
-      forward(positions, cache, last ? logits : TensorView<float>(), cancel);
+      const bool last = first + rows == n && !logits.empty();
+      forward(
+          positions,
+          last ? TensorView<float>(logits.data(), {1, config_.vocab_size}) : TensorView<float>(),
+          cancel);
     }
   } catch (...) {
     cache.truncate(length_before);
@@ -206,21 +249,27 @@ void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorVie
   }
 }
 
-void Qwen2VlDecoder::step(TokenId token, std::int64_t position, KvCache& cache,
-                          TensorView<float> logits) {
-  const std::array<std::int64_t, 3> positions = {position, position, position};
-  check_id(token);
-  check_output(1, cache, logits);
-  size_workspace(1);
+void Qwen2VlDecoder::step_batch(std::span<const BatchRow> rows, TensorView<float> logits) {
+  check_batch(rows, logits);
+  const auto n = static_cast<std::int64_t>(rows.size());
+  size_workspace(n);
+  caches_.resize(rows.size());
+  step_positions_.resize(3 * rows.size());
+  TensorView<std::int64_t> positions(step_positions_.data(), {3, n});
   {
     TraceSpan span("merge");
-    // A placeholder that the model itself chose is a token like any other, as in the reference.
-    embed_token(token, x_.row(0));
+    for (std::int64_t i = 0; i < n; ++i) {
+      const BatchRow& row = rows[static_cast<std::size_t>(i)];
+      // A placeholder that the model itself chose is a token like any other, as in the reference.
+      embed_token(row.token, x_.row(i));
+      caches_[static_cast<std::size_t>(i)] = row.cache;
+      for (std::int64_t part = 0; part < 3; ++part) positions.row(part)[i] = row.position;
+    }
   }
-  forward({positions.data(), {3, 1}}, cache, logits, nullptr);
+  forward(positions, logits, nullptr);
 }
 
-void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index, KvCache& cache) {
+void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index) {
   const std::int64_t n = x_.size(0);
   const std::int64_t heads = config_.num_attention_heads;
   const std::int64_t kv_heads = config_.num_key_value_heads;
@@ -236,22 +285,37 @@ void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index, 
     kernels::rotary({qkv_.data(), {n, heads + kv_heads, d}, {stride, d, 1}}, cos_, sin_);
   }
   TraceSpan span("llm.kv_write");
+  const std::int64_t rows = n / static_cast<std::int64_t>(caches_.size());
   if (span.recorded()) {
-    const std::int64_t elements = 2 * n * kv_heads * d;
+    std::int64_t bytes = 2 * n * kv_heads * d * 4;
+    for (const KvCache* cache : caches_) {
+      bytes += rows * cache->shape().bytes_per_position(cache->type()) / cache->shape().num_layers;
+    }
     span.tell({.shape = {{{"rows", n}, {"kv_heads", kv_heads}, {"head_dim", d}}},
-               .dtype = kv_type_name(cache.type()),
-               .bytes = elements * 4 + n * cache.shape().bytes_per_position(cache.type()) /
-                                           cache.shape().num_layers});
+               .dtype = kv_type_name(caches_.front()->type()),
+               .bytes = bytes});
   }
-  cache.write(
-      index, TensorView<float>(qkv_.data() + q_dim(), {n, kv_heads, d}, {stride, d, 1}),
-      TensorView<float>(qkv_.data() + q_dim() + kv_dim(), {n, kv_heads, d}, {stride, d, 1}));
+  float* keys = qkv_.data() + q_dim();
+  for (KvCache* cache : caches_) {
+    cache->write(index, TensorView<float>(keys, {rows, kv_heads, d}, {stride, d, 1}),
+                 TensorView<float>(keys + kv_dim(), {rows, kv_heads, d}, {stride, d, 1}));
+    keys += rows * stride;
+  }
 }
 
-void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row, const KvCache& cache) {
+void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row) {
   TraceSpan span("llm.attention");
-  const std::int64_t rows = x_.size(0) - first_row;
-  const std::int64_t n_k = cache.length() + x_.size(0);
+  const auto sequences = static_cast<std::int64_t>(caches_.size());
+  const std::int64_t rows = (x_.size(0) - first_row) / sequences;
+  for (std::int64_t i = 0; i < sequences; ++i) {
+    attend_sequence(index, first_row + i * rows, rows, *caches_[static_cast<std::size_t>(i)]);
+  }
+}
+
+void Qwen2VlDecoder::attend_sequence(std::int64_t index, std::int64_t first_row, std::int64_t rows,
+                                     const KvCache& cache) {
+  // The last layer may have fewer rows to attend with, but all are in the cache.
+  const std::int64_t n_k = cache.length() + x_.size(0) / static_cast<std::int64_t>(caches_.size());
   const std::int64_t heads = config_.num_attention_heads;
   const std::int64_t d = config_.head_dim;
   const TensorView<const float> q(qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), d, 1});
@@ -282,9 +346,11 @@ void Qwen2VlDecoder::feed_forward(const LayerWeights& layer, std::int64_t first_
   layer.down_proj.forward(hidden, delta);
 }
 
-void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCache& cache,
-                             TensorView<float> logits, const CancelToken* cancel) {
+void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, TensorView<float> logits,
+                             const CancelToken* cancel) {
   const std::int64_t n = x_.size(0);
+  const auto sequences = static_cast<std::int64_t>(caches_.size());
+  REELM_CHECK(sequences == 1 || sequences == n);
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   {
     TraceSpan span("llm.rotary");
@@ -304,16 +370,16 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCach
     const LayerWeights& layer = weights_.layers[l];
     const auto index = static_cast<std::int64_t>(l);
     const TimelineSpan layer_span("llm.layer", SpanKind::kLayer, {"layer", index});
-    project_qkv(layer, index, cache);
-    // Behind the last layer's keys and values only the last row matters, and only if it is asked
-    // for.
+    project_qkv(layer, index);
+    // Behind the last layer's keys and values only the last row of a sequence matters, and only if
+    // it is asked for.
     const bool last_layer = l + 1 == weights_.layers.size();
     if (last_layer && logits.empty()) break;
-    const std::int64_t first_row = last_layer ? n - 1 : 0;
+    const std::int64_t first_row = last_layer ? n - sequences : 0;
     const auto rows_of = [&](TensorView<float> view) {
       return TensorView<float>(view.row(first_row), {n - first_row, view.size(1)});
     };
-    attend(index, first_row, cache);
+    attend(index, first_row);
     {
       TraceSpan span("llm.o_proj");
       layer.o_proj.forward(rows_of(attention_), rows_of(delta_));
@@ -325,11 +391,10 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, KvCach
     add_norm(rows_of(x_), rows_of(delta_), next_norm, rows_of(normed_));
     LayerTap::show(LayerTap::Part::kDecoder, index, rows_of(x_));
   }
-  cache.advance(n);
+  for (KvCache* cache : caches_) cache->advance(n / sequences);
   if (logits.empty()) return;
   TraceSpan span("llm.lm_head");
-  weights_.lm_head.forward({normed_.row(n - 1), {1, config_.hidden_size}},
-                           {logits.data(), {1, config_.vocab_size}});
+  weights_.lm_head.forward({normed_.row(n - sequences), {sequences, config_.hidden_size}}, logits);
 }
 
 }  // namespace

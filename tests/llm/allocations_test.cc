@@ -61,6 +61,29 @@ TEST_P(Allocations, ADecodeStepMakesNone) {
   EXPECT_GT(before, 100);  // they are counted at all
 }
 
+TEST_P(Allocations, ABatchedStepMakesNone) {
+  set_num_threads(2);
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
+  const auto decoder = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+                                    layers::WeightReader(checkpoint), GetParam());
+  KvCache first(decoder->kv_shape(), decoder->kv_type(), 64);
+  KvCache second(decoder->kv_shape(), decoder->kv_type(), 64);
+  AlignedBuffer<float> storage(static_cast<std::size_t>(2 * decoder->vocab_size()));
+  const TensorView<float> logits(storage.data(), {2, decoder->vocab_size()});
+  const auto steps = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const BatchRow rows[] = {{5, i, &first}, {7, i, &second}};
+      decoder->step_batch(rows, logits);
+    }
+  };
+  steps(0, 4);  // warms up
+  const long before = g_allocations.load();
+  steps(4, 40);
+  const long after = g_allocations.load();
+  set_num_threads(0);
+  EXPECT_EQ(after - before, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(, Allocations,
                          ::testing::Values(kernels::ComputeType::kF32, kernels::ComputeType::kBF16,
                                            kernels::ComputeType::kInt8,

@@ -73,7 +73,8 @@ class FakeEncoder final : public vision::VisionEncoder {
   std::vector<GridThw> slices;
 };
 
-/// Says the tokens of `script`, whatever it is asked; remembers what it was given.
+/// Says the tokens of `script`, whatever it is asked, the rows of a batch in turn; remembers what
+/// it was given.
 class FakeDecoder final : public llm::Decoder {
  public:
   std::int64_t vocab_size() const override { return FakeTokenizer::kVocabulary; }
@@ -94,11 +95,13 @@ class FakeDecoder final : public llm::Decoder {
     if (!logits.empty()) speak(logits);
   }
   std::int64_t prefill_rows() const override { return piece_rows; }
-  void step(llm::TokenId token, std::int64_t position, llm::KvCache& cache,
-            TensorView<float> logits) override {
-    steps.emplace_back(token, position);
-    fill(cache, 1);
-    speak(logits);
+  void step_batch(std::span<const llm::BatchRow> rows, TensorView<float> logits) override {
+    batches.push_back(rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      steps.emplace_back(rows[i].token, rows[i].position);
+      fill(*rows[i].cache, 1);
+      speak({logits.row(static_cast<std::int64_t>(i)), {vocab_size()}});
+    }
   }
   std::size_t weight_bytes() const override { return 0; }
   std::size_t workspace_bytes() const override { return 0; }
@@ -108,8 +111,9 @@ class FakeDecoder final : public llm::Decoder {
   std::deque<llm::TokenId> script;
   std::vector<std::vector<llm::TokenId>> prompts;
   std::vector<std::int64_t> first_positions;
-  std::vector<std::pair<llm::TokenId, std::int64_t>> steps;
-  std::vector<float> vision;  // all rows of all prompts
+  std::vector<std::pair<llm::TokenId, std::int64_t>> steps;  // of all rows
+  std::vector<std::size_t> batches;                          // rows of each step
+  std::vector<float> vision;                                 // all rows of all prompts
 
  private:
   void fill(llm::KvCache& cache, std::int64_t n) {
