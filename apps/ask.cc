@@ -123,6 +123,10 @@ std::string plan_text(const pipeline::RequestPlan& plan) {
                        m.source.height, m.resized.width, m.resized.height, m.grid_thw[0],
                        m.grid_thw[1], m.grid_thw[2], m.n_vision_tokens);
   }
+  if (plan.unconditional_tokens > 0) {
+    out += fmt::format("guidance: a second prompt of {} tokens, decoded beside the first\n",
+                       plan.unconditional_tokens);
+  }
   out += fmt::format(
       "prompt: {} tokens, {} of them vision; answer: up to {} tokens\nmemory: KV cache {:.1f} MB, "
       "activations {:.1f} MB\n",
@@ -218,6 +222,12 @@ void add_ask(CLI::App& app, Command& chosen) {
                             "sample from this many tokens; 0: all");
   add_setting<double>(*sub, "--repetition-penalty", a->generation.repetition_penalty,
                       "above 1: fewer repeats");
+  add_setting<double>(*sub, "--guidance", a->generation.guidance_scale,
+                      "above 1: what the media say counts for more, against the same question "
+                      "without them (classifier-free guidance; 1: off)");
+  add_setting<std::string>(*sub, "--negative", a->generation.negative_prompt,
+                           "with --guidance: count against what this text, without media, would "
+                           "answer");
   sub->add_option("--seed", a->generation.seed, "of sampling")
       ->capture_default_str()
       ->group("Answer");
@@ -244,6 +254,7 @@ void add_ask(CLI::App& app, Command& chosen) {
       "  reelm ask clip.mp4 \"What happens in the video?\"\n"
       "  reelm ask --fps 1 --from 1:30 --to 2:00 film.mkv \"Who enters the room?\"\n"
       "  reelm ask before.png after.png \"What has changed?\"\n"
+      "  reelm ask --guidance 1.5 clip.mp4 \"Which way does it move?\"\n"
       "  reelm ask --json clip.mp4 \"Describe the video.\"\n"
       "  cat clip.mp4 | reelm ask - \"How many objects are there?\"");
   sub->callback([a, &chosen] { chosen = [a] { return run_ask(*a); }; });

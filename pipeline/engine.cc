@@ -40,12 +40,14 @@ void check_memory(const Model& model, const EngineOptions& options, const Reques
   const std::int64_t activations = activation_bytes(model, options, request, turn);
   const std::int64_t total = activations + new_kv_bytes;
   const std::int64_t available = available_memory_bytes();
+  const std::int64_t prompt_tokens =
+      std::ssize(turn.ids) + (turn.guided ? std::ssize(turn.unconditional_ids) : 0);
   const auto refuse = [&](const char* what, std::int64_t bound) {
     throw_error(
         ErrorCode::kLimit,
         "the request needs {} MB ({} MB of KV cache for {} tokens, {} MB of activations), {} "
         "is {} MB",
-        total >> 20, new_kv_bytes >> 20, turn.ids.size(), activations >> 20, what, bound >> 20);
+        total >> 20, new_kv_bytes >> 20, prompt_tokens, activations >> 20, what, bound >> 20);
   };
   if (total > limits.request_bytes) refuse("the limit request-bytes", limits.request_bytes);
   if (available > 0 && total > available) refuse("the memory available", available);
@@ -94,14 +96,15 @@ struct Engine::Impl {
 RequestPlan Engine::Impl::plan(const Request& request) const {
   Trace trace;
   const PlannedTurn turn =
-      plan_turn(model, options, request, {}, 0, model.decoder->max_position_embeddings(), trace);
+      plan_turn(model, options, request, {}, {}, model.decoder->max_position_embeddings(), trace);
   RequestPlan plan;
   for (const PlannedMedium& medium : turn.media) plan.media.push_back(medium.plan);
   plan.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());
   plan.vision_tokens = turn.vision_tokens;
+  if (turn.guided) plan.unconditional_tokens = std::ssize(turn.unconditional_ids);
   plan.max_new_tokens = turn.max_new_tokens;
-  plan.kv_cache_bytes = (plan.prompt_tokens + plan.max_new_tokens) *
-                        model.decoder->kv_shape().bytes_per_position(kv_type());
+  plan.kv_cache_bytes =
+      new_positions(turn) * model.decoder->kv_shape().bytes_per_position(kv_type());
   plan.activation_bytes = activation_bytes(model, options, request, turn);
   return plan;
 }
@@ -109,18 +112,15 @@ RequestPlan Engine::Impl::plan(const Request& request) const {
 struct Session::Impl {
   Engine::Impl* engine;
   std::int64_t context;  // positions in all
-  /// Made with the first turn: exactly as large as one needs when it is the only one.
-  std::unique_ptr<llm::KvCache> cache;
+  /// Made with the first turn that needs them: exactly as large as one needs when it is the only
+  /// one.
+  ConversationCaches caches;
   bool single_turn = false;
   ConversationState state;
 
-  std::int64_t length() const { return cache == nullptr ? 0 : cache->length(); }
-  std::int64_t cache_capacity(const PlannedTurn& turn) const {
-    return single_turn ? static_cast<std::int64_t>(turn.ids.size()) + turn.max_new_tokens : context;
-  }
-  /// Bytes of the cache that this turn will fill for the first time.
+  /// Bytes of the caches that this turn will fill for the first time.
   std::int64_t new_kv_bytes(const PlannedTurn& turn) const {
-    return checked_positions(turn) *
+    return new_positions(turn) *
            engine->model.decoder->kv_shape().bytes_per_position(engine->kv_type());
   }
   /// One turn; when it fails the conversation is as before.
@@ -128,21 +128,32 @@ struct Session::Impl {
 
  private:
   Answer take_turn(const Request& request);
-  static std::int64_t checked_positions(const PlannedTurn& turn) {
-    return static_cast<std::int64_t>(turn.ids.size()) + turn.max_new_tokens;
-  }
+  void make_caches(const PlannedTurn& turn);
 };
 
 Answer Session::Impl::ask(const Request& request) {
-  const std::int64_t length_before = length();
+  const std::int64_t length_before = caches.length();
+  const std::int64_t unconditional_before = caches.unconditional_length();
   ConversationState state_before = state;
   try {
     return take_turn(request);
   } catch (...) {
-    if (cache != nullptr) cache->truncate(length_before);
+    if (caches.main != nullptr) caches.main->truncate(length_before);
+    if (caches.unconditional != nullptr) caches.unconditional->truncate(unconditional_before);
     state = std::move(state_before);  // not a copy: there may be no memory
     throw;
   }
+}
+
+void Session::Impl::make_caches(const PlannedTurn& turn) {
+  const auto make = [&](std::unique_ptr<llm::KvCache>& cache, std::int64_t prompt_tokens) {
+    if (cache != nullptr) return;
+    cache =
+        std::make_unique<llm::KvCache>(engine->model.decoder->kv_shape(), engine->kv_type(),
+                                       single_turn ? prompt_tokens + turn.max_new_tokens : context);
+  };
+  make(caches.main, std::ssize(turn.ids));
+  if (turn.guided) make(caches.unconditional, std::ssize(turn.unconditional_ids));
 }
 
 Answer Session::Impl::take_turn(const Request& request) {
@@ -155,17 +166,14 @@ Answer Session::Impl::take_turn(const Request& request) {
     TraceSpan total("total", SpanKind::kStage);
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
-    PlannedTurn turn = plan_turn(model, options, request, state, length(), context, trace);
+    PlannedTurn turn = plan_turn(model, options, request, state, caches, context, trace);
     check_memory(model, options, request, turn, new_kv_bytes(turn));
-    if (cache == nullptr) {
-      cache = std::make_unique<llm::KvCache>(model.decoder->kv_shape(), engine->kv_type(),
-                                             cache_capacity(turn));
-    }
-    PromptPrefill prefill(model, request, turn, *cache);
+    make_caches(turn);
+    PromptPrefill prefill(model, request, turn, *caches.main);
     encode_media(model, options, request, turn, prefill, answer.media, trace);
     answer.prompt_tokens = static_cast<std::int64_t>(turn.ids.size());
     answer.vision_tokens = turn.vision_tokens;
-    generate(model, request, turn, prefill, *cache, state, answer);
+    generate(model, request, turn, prefill, caches, state, answer);
   }
   answer.stages = stage_times(trace);
   answer.peak_memory_bytes = peak_memory_bytes();
@@ -222,7 +230,7 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-std::int64_t Session::length() const noexcept { return impl_->length(); }
+std::int64_t Session::length() const noexcept { return impl_->caches.length(); }
 
 Answer Session::ask(const Request& request) {
   return telling_out_of_memory([&] { return impl_->ask(request); });

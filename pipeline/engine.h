@@ -47,6 +47,12 @@ struct GenerationOptions {
   std::optional<std::int64_t> top_k;
   std::optional<double> repetition_penalty;
   std::uint64_t seed = 0;
+  /// Classifier-free guidance: contrasts the answer's logits with those of a second prompt, the
+  /// same conversation without its media (llm/guidance.h; docs/guidance.md). 0 or more; above 1 the
+  /// media count for more. 1 or none: off. Both sequences are decoded as one batch.
+  std::optional<double> guidance_scale;
+  /// Under guidance: stands in the second prompt for the text of the last message.
+  std::optional<std::string> negative_prompt;
 };
 
 /// Looks at the intermediate results of a request; for `reelm verify`, tests and tools. Views are
@@ -68,7 +74,7 @@ class Observer {
   }
   /// All vision rows of the turn in prompt order, [n_vision_tokens, hidden_size].
   virtual void on_vision_embeds(TensorView<const float> embeds) { (void)embeds; }
-  /// Logits [vocab_size] that token number `index` of the answer is chosen from.
+  /// Logits [vocab_size] that token number `index` of the answer is chosen from, after guidance.
   virtual void on_logits(std::int64_t index, TensorView<const float> logits) {
     (void)index;
     (void)logits;
@@ -147,8 +153,9 @@ struct RequestPlan {
   std::vector<preprocess::MediaPlan> media;
   std::int64_t prompt_tokens = 0;
   std::int64_t vision_tokens = 0;
+  std::int64_t unconditional_tokens = 0;  ///< of guidance's second prompt; 0 without guidance
   std::int64_t max_new_tokens = 0;
-  std::int64_t kv_cache_bytes = 0;
+  std::int64_t kv_cache_bytes = 0;    ///< of both sequences under guidance
   std::int64_t activation_bytes = 0;  ///< slices and vision rows held at a time, workspaces
 };
 

@@ -83,4 +83,17 @@ std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const Pro
   return out.finish();
 }
 
+std::vector<Message> unconditional_messages(std::span<const Message> messages,
+                                            const std::optional<std::string>& negative_prompt) {
+  std::vector<Message> out;
+  for (const Message& message : messages) {
+    Message& kept = out.emplace_back(Message{message.role, {}});
+    for (const Content& content : message.content) {
+      if (std::holds_alternative<std::string>(content)) kept.content.push_back(content);
+    }
+  }
+  if (negative_prompt && !out.empty()) out.back().content = {*negative_prompt};
+  return out;
+}
+
 }  // namespace reelm::pipeline

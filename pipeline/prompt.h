@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "../core/patch_batch.h"
@@ -29,5 +31,10 @@ inline constexpr const char* kDefaultSystemPrompt = "You are a helpful assistant
 std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const PromptTokens& tokens,
                                       std::span<const Message> messages,
                                       std::span<const MediaTokens> media, bool first_turn);
+
+/// What guidance contrasts a prompt with: the messages without their media, and `negative_prompt`
+/// if there is one in the place of the last message's text.
+std::vector<Message> unconditional_messages(std::span<const Message> messages,
+                                            const std::optional<std::string>& negative_prompt);
 
 }  // namespace reelm::pipeline

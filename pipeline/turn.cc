@@ -1,10 +1,12 @@
 #include "pipeline/turn.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/checked.h"
 #include "core/throw.h"
 #include "core/timeline.h"
+#include "pipeline/answer_logits.h"
 #include "pipeline/prompt_prefill.h"
 #include "pipeline/slice_stream.h"
 
@@ -49,7 +51,8 @@ std::vector<PlannedMedium> open_media(const Model& model, const EngineOptions& o
 }
 
 void check_text(const Limits& limits, const Request& request) {
-  std::int64_t bytes = 0;
+  const auto& negative = request.generation.negative_prompt;
+  std::int64_t bytes = negative ? std::ssize(*negative) : 0;
   for (const Message& message : request.messages) {
     for (const Content& content : message.content) {
       if (const auto* text = std::get_if<std::string>(&content)) bytes += std::ssize(*text);
@@ -80,6 +83,54 @@ void check_length(const Model& model, const Limits& limits, std::int64_t length,
                                                                     : "the session's context",
                 context);
   }
+}
+
+void check_guidance(const GenerationOptions& options) {
+  const std::optional<double>& scale = options.guidance_scale;
+  if (scale && !(std::isfinite(*scale) && *scale >= 0.0)) {
+    throw_error(ErrorCode::kInvalidArgument, "guidance is {}, expected a number of 0 or more",
+                *scale);
+  }
+  if (options.negative_prompt && !scale) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "there is a negative prompt but no guidance, expected both (--guidance, "
+                "--negative)");
+  }
+}
+
+/// The two sequences must differ, and the second fit as well.
+void check_unconditional(const Limits& limits, const PlannedTurn& turn, bool contrast,
+                         std::int64_t length, std::int64_t context) {
+  if (!contrast) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "guidance has nothing to contrast with, expected a video, an image or a negative "
+                "prompt");
+  }
+  const auto n = static_cast<std::int64_t>(turn.unconditional_ids.size());
+  const auto refuse = [&](const char* what, std::int64_t bound) {
+    throw_error(ErrorCode::kLimit,
+                "guidance's second prompt has {} tokens after {} already held, {} is {}", n, length,
+                what, bound);
+  };
+  if (n > limits.prompt_tokens) refuse("the limit prompt-tokens", limits.prompt_tokens);
+  if (n >= context - length) refuse("the context", context);
+}
+
+/// Plans the second sequence, which is kept up to date in turns without guidance too.
+void plan_unconditional(const Model& model, const Request& request, const ConversationState& state,
+                        std::span<const llm::TokenId> prompt, bool first_turn, PlannedTurn& turn) {
+  const GenerationOptions& generation = request.generation;
+  turn.guided = generation.guidance_scale && *generation.guidance_scale != 1.0;
+  turn.unconditional_ids = state.unconditional_pending;
+  const std::optional<std::string> negative =
+      turn.guided ? generation.negative_prompt : std::nullopt;
+  std::vector<llm::TokenId> without_media;
+  if (!turn.media.empty() || negative) {
+    const std::vector<Message> messages = unconditional_messages(request.messages, negative);
+    without_media = chat_prompt(*model.tokenizer, model.tokens, messages, {}, first_turn);
+    prompt = without_media;
+  }
+  turn.unconditional_ids.insert(turn.unconditional_ids.end(), prompt.begin(), prompt.end());
 }
 
 void report(const Request& request, std::string_view stage, std::int64_t done, std::int64_t total) {
@@ -118,11 +169,18 @@ std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
                      "activations");
 }
 
+std::int64_t new_positions(const PlannedTurn& turn) {
+  const std::int64_t main = std::ssize(turn.ids) + turn.max_new_tokens;
+  return turn.guided ? main + std::ssize(turn.unconditional_ids) + turn.max_new_tokens : main;
+}
+
 PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Request& request,
-                      const ConversationState& state, std::int64_t length, std::int64_t context,
-                      Trace& trace) {
+                      const ConversationState& state, const ConversationCaches& caches,
+                      std::int64_t context, Trace& trace) {
   const Limits& limits = options.limits;
+  const std::int64_t length = caches.length();
   PlannedTurn turn;
+  check_guidance(request.generation);
   check_text(limits, request);
   turn.media = open_media(model, options, request, trace);
   std::vector<MediaTokens> tokens;
@@ -145,6 +203,12 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
       chat_prompt(*model.tokenizer, model.tokens, request.messages, tokens, first_turn);
   turn.ids.insert(turn.ids.end(), prompt.begin(), prompt.end());
   check_length(model, limits, length, turn, context);
+  plan_unconditional(model, request, state, prompt, first_turn, turn);
+  if (turn.guided) {
+    const bool contrast =
+        state.contrast || turn.vision_tokens > 0 || request.generation.negative_prompt;
+    check_unconditional(limits, turn, contrast, caches.unconditional_length(), context);
+  }
 
   const std::int64_t merge = model.vision == nullptr ? 1 : model.vision->spatial_merge_size();
   turn.positions = llm::mrope_positions(turn.ids, grids, merge, model.tokens.placeholders,
@@ -154,7 +218,11 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   if (wanted < 1) {
     throw_error(ErrorCode::kInvalidArgument, "max-new-tokens is {}, expected 1 or more", wanted);
   }
-  const std::int64_t room = context - length - static_cast<std::int64_t>(turn.ids.size());
+  std::int64_t room = context - length - std::ssize(turn.ids);
+  if (turn.guided) {
+    room = std::min(room,
+                    context - caches.unconditional_length() - std::ssize(turn.unconditional_ids));
+  }
   turn.max_new_tokens = std::min(wanted, room);
   return turn;
 }
@@ -207,32 +275,59 @@ llm::SamplingConfig sampling_config(const GenerationConfig& model,
 
 namespace {
 
+bool is_placeholder(const Model& model, llm::TokenId id) {
+  return id == model.tokens.placeholders.image || id == model.tokens.placeholders.video;
+}
+
 /// What the template puts behind an answer, for the next turn: the last token was chosen but never
 /// fed to the decoder, so it comes first unless it was the one that ended the answer.
 std::vector<llm::TokenId> closing_tokens(const Model& model, llm::TokenId last, bool ended) {
-  const llm::VisionTokenIds& placeholders = model.tokens.placeholders;
   std::vector<llm::TokenId> out;
-  if (!ended && last != placeholders.image && last != placeholders.video) out.push_back(last);
+  if (!ended && !is_placeholder(model, last)) out.push_back(last);
   out.push_back(model.tokens.im_end);
   const std::vector<llm::TokenId> newline = model.tokenizer->encode("\n");
   out.insert(out.end(), newline.begin(), newline.end());
   return out;
 }
 
+/// What the next turn has to know of this one. All tokens of the answer but the last were fed to
+/// the decoder.
+void advance(const Model& model, const Request& request, const PlannedTurn& turn,
+             const Answer& answer, ConversationState& state) {
+  const auto append = [](std::vector<llm::TokenId>& to, std::span<const llm::TokenId> from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  append(state.seen, turn.ids);
+  append(state.seen, answer.token_ids);
+  const llm::TokenId last = answer.token_ids.back();
+  state.pending = closing_tokens(model, last, answer.finish_reason == FinishReason::kStop);
+  state.contrast |= turn.vision_tokens > 0 || (turn.guided && request.generation.negative_prompt);
+
+  std::vector<llm::TokenId>& unconditional = state.unconditional_pending;
+  unconditional.clear();
+  if (!turn.guided) {
+    unconditional = turn.unconditional_ids;
+    for (const llm::TokenId token :
+         std::span(answer.token_ids).first(answer.token_ids.size() - 1)) {
+      // A placeholder that the model itself chose can be stepped over, not prefilled.
+      if (!is_placeholder(model, token)) unconditional.push_back(token);
+    }
+  }
+  append(unconditional, state.pending);
+}
+
 }  // namespace
 
 void generate(Model& model, const Request& request, const PlannedTurn& turn, PromptPrefill& prefill,
-              llm::KvCache& cache, ConversationState& state, Answer& answer) {
-  const std::int64_t vocabulary = model.decoder->vocab_size();
-  AlignedBuffer<float> storage(static_cast<std::size_t>(vocabulary));
-  const TensorView<float> logits(storage.data(), {vocabulary});
-  llm::Sampler sampler(sampling_config(model.generation, request.generation), vocabulary);
+              ConversationCaches& caches, ConversationState& state, Answer& answer) {
+  llm::Sampler sampler(sampling_config(model.generation, request.generation),
+                       model.decoder->vocab_size());
   sampler.see(state.seen);
   sampler.see(turn.ids);
 
-  prefill.finish(logits);
-  const auto n = static_cast<std::int64_t>(turn.ids.size());
-  std::int64_t position = state.next_position + n + turn.positions.rope_delta;
+  AnswerLogits logits(model, request, turn, caches,
+                      state.next_position + std::ssize(turn.ids) + turn.positions.rope_delta);
+  logits.begin(prefill);
 
   llm::StreamDecoder stream(*model.tokenizer);
   const auto emit = [&](const std::string& piece) {
@@ -241,14 +336,16 @@ void generate(Model& model, const Request& request, const PlannedTurn& turn, Pro
   };
   const auto& eos = model.generation.eos_token_id;
   answer.finish_reason = FinishReason::kLength;
-  llm::TokenId token = -1;
   for (std::int64_t i = 0; i < turn.max_new_tokens; ++i) {
     if (request.cancel != nullptr) request.cancel->check();
     model.check_intact();  // no token of weights that were lost is told
-    if (request.observer != nullptr) request.observer->on_logits(i, logits);
+    if (request.observer != nullptr) {
+      request.observer->on_logits(i, {logits.values().data(), {model.decoder->vocab_size()}});
+    }
+    llm::TokenId token = -1;
     {
       TraceSpan span("sampling", SpanKind::kStage, {"token", i});
-      token = sampler.sample({storage.data(), storage.size()});
+      token = sampler.sample(logits.values());
     }
     answer.token_ids.push_back(token);
     if (std::find(eos.begin(), eos.end(), token) != eos.end()) {
@@ -260,16 +357,11 @@ void generate(Model& model, const Request& request, const PlannedTurn& turn, Pro
       break;
     }
     if (i + 1 == turn.max_new_tokens) break;
-    TraceSpan span("decode_tokens", SpanKind::kStage, {"token", i});
-    model.decoder->step(token, position++, cache, logits);
+    logits.step(token);
   }
   if (answer.finish_reason != FinishReason::kCallback) (void)emit(stream.finish());
-
-  state.seen.insert(state.seen.end(), turn.ids.begin(), turn.ids.end());
-  state.seen.insert(state.seen.end(), answer.token_ids.begin(), answer.token_ids.end());
-  const bool ended = answer.finish_reason == FinishReason::kStop;
-  state.pending = closing_tokens(model, token, ended);
-  state.next_position = position;
+  state.next_position = logits.position();
+  advance(model, request, turn, answer, state);
 }
 
 }  // namespace reelm::pipeline

@@ -27,8 +27,23 @@ struct PlannedTurn {
   std::vector<PlannedMedium> media;
   std::vector<llm::TokenId> ids;  // what is appended to the cache
   llm::MropePositions positions;  // of ids, from the conversation's next position on
+  bool guided = false;            // by a second sequence, the conversation without its media
+  /// What the second sequence has not taken in yet, this turn's prompt included. Text only, so that
+  /// positions are indices.
+  std::vector<llm::TokenId> unconditional_ids;
   std::int64_t vision_tokens = 0;
   std::int64_t max_new_tokens = 0;
+};
+
+/// Keys and values of a conversation, made when they are first needed.
+struct ConversationCaches {
+  std::unique_ptr<llm::KvCache> main;
+  std::unique_ptr<llm::KvCache> unconditional;  // of guidance's second sequence
+
+  std::int64_t length() const { return main == nullptr ? 0 : main->length(); }
+  std::int64_t unconditional_length() const {
+    return unconditional == nullptr ? 0 : unconditional->length();
+  }
 };
 
 /// What a conversation carries from turn to turn.
@@ -36,13 +51,20 @@ struct ConversationState {
   std::vector<llm::TokenId> seen;     // all ids so far, for the repetition penalty
   std::vector<llm::TokenId> pending;  // chosen but not yet in the cache: closes the last answer
   std::int64_t next_position = 0;     // of M-RoPE
+  /// What guidance's second sequence has not taken in: all turns since the last that was guided,
+  /// and what closes the last answer.
+  std::vector<llm::TokenId> unconditional_pending;
+  bool contrast = false;  // the two sequences differ: there were media or a negative prompt
 };
 
-/// Opens and plans the media, builds the prompt, checks it against `room` (positions left) and the
+/// Opens and plans the media, builds the prompts, checks them against `context` positions and the
 /// limits. Adds times of open and scan to `trace`.
 PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Request& request,
-                      const ConversationState& state, std::int64_t length, std::int64_t context,
-                      Trace& trace);
+                      const ConversationState& state, const ConversationCaches& caches,
+                      std::int64_t context, Trace& trace);
+
+/// Positions that the turn fills at most, of both sequences.
+std::int64_t new_positions(const PlannedTurn& turn);
 
 /// Bytes of the slices and vision rows held at a time and of the workspaces, at their largest.
 std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
@@ -60,6 +82,6 @@ llm::SamplingConfig sampling_config(const GenerationConfig& model,
 
 /// Prefills the rest of the turn's prompt and generates the answer; advances `state`.
 void generate(Model& model, const Request& request, const PlannedTurn& turn, PromptPrefill& prefill,
-              llm::KvCache& cache, ConversationState& state, Answer& answer);
+              ConversationCaches& caches, ConversationState& state, Answer& answer);
 
 }  // namespace reelm::pipeline
