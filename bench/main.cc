@@ -10,12 +10,15 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <optional>
 
 #include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
 #include "apps/program.h"
 #include "apps/trace_file.h"
+#include "bench/matrix.h"
+#include "bench/per_token.h"
 #include "bench/plot.h"
 #include "bench/report.h"
 #include "core/parallel.h"
@@ -41,6 +44,8 @@ struct Options {
   bool json = false, csv = false;
   std::string plot;
   apps::TraceOption trace;
+  bool per_token = false, matrix = false;
+  std::optional<std::string> batches, inputs, outputs;
 };
 
 /// "1,26,46".
@@ -96,36 +101,53 @@ double ms_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
-/// Opens or makes the model; how long it took goes to `totals`.
-Loaded load(const Options& options, Totals& totals) {
-  const pipeline::ModelDtypes dtypes = options.dtypes.parse();
-  Loaded out;
+pipeline::Model open_directory(const Options& options, const std::filesystem::path& directory) {
+  pipeline::Model model = pipeline::open_model(directory, {.dtypes = options.dtypes.parse(),
+                                                           .limits = options.model.limits,
+                                                           .packed_cache = options.cache.parse(),
+                                                           .cancel = &apps::interrupt_token()});
+  for (const std::string& warning : model.warnings) apps::warn(warning);
+  return model;
+}
+
+Loaded make_synthetic(const Options& options) {
+  return {pipeline::synthetic_sizes(options.model.model),
+          pipeline::make_synthetic_model(options.model.model, options.dtypes.parse())};
+}
+
+pipeline::SyntheticSizes sizes_of(const std::filesystem::path& directory, const Limits& limits) {
+  return {llm::qwen2_vl::load_decoder_config(directory, limits),
+          vision::qwen2_vl::load_vision_config(directory, limits)};
+}
+
+/// Opens or makes the model.
+Loaded load(const Options& options) {
+  if (pipeline::is_synthetic(options.model.model)) return make_synthetic(options);
+  const std::filesystem::path directory = options.model.directory();
+  return {sizes_of(directory, options.model.limits), open_directory(options, directory)};
+}
+
+/// The same; how long it took goes to `totals`.
+Loaded load_timed(const Options& options, Totals& totals) {
+  const auto begin = Clock::now();
   if (pipeline::is_synthetic(options.model.model)) {
-    out.sizes = pipeline::synthetic_sizes(options.model.model);
-    const auto begin = Clock::now();
-    out.model = pipeline::make_synthetic_model(options.model.model, dtypes);
+    Loaded out = make_synthetic(options);
     totals.synthetic_make_ms = ms_since(begin);
     return out;
   }
   const std::filesystem::path directory = options.model.directory();
-  const Limits& limits = options.model.limits;
-  const auto open = [&] {
-    const auto begin = Clock::now();
-    out.model = pipeline::open_model(directory, {.dtypes = dtypes,
-                                                 .limits = limits,
-                                                 .packed_cache = options.cache.parse(),
-                                                 .cancel = &apps::interrupt_token()});
-    for (const std::string& warning : out.model.warnings) apps::warn(warning);
-    return ms_since(begin);
-  };
-  (void)pipeline::read_model_type(directory, limits);  // a wrong path is said before anything else
+  // A wrong path is said before anything else.
+  (void)pipeline::read_model_type(directory, options.model.limits);
   drop_weight_pages(directory);
-  totals.load_cold_ms = open();
-  out.model = pipeline::Model();  // else two of them are in memory
-  totals.load_warm_ms = open();
-  out.sizes.decoder = llm::qwen2_vl::load_decoder_config(directory, limits);
-  out.sizes.vision = vision::qwen2_vl::load_vision_config(directory, limits);
-  return out;
+  {  // closed again, else two of them are in memory
+    const auto cold = Clock::now();
+    const pipeline::Model model = open_directory(options, directory);
+    totals.load_cold_ms = ms_since(cold);
+  }
+  const auto warm = Clock::now();
+  pipeline::Model model = open_directory(options, directory);
+  totals.load_warm_ms = ms_since(warm);
+  return {sizes_of(directory, options.model.limits), std::move(model)};
 }
 
 Report measure(const Options& options) {
@@ -144,7 +166,7 @@ Report measure(const Options& options) {
   };
   report.ceilings = ceilings();
   reset_peak_memory();
-  Loaded loaded = load(options, report.totals);
+  Loaded loaded = load_timed(options, report.totals);
   const Measured measured =
       run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
   report.totals.peak_memory_bytes = peak_memory_bytes();
@@ -176,6 +198,53 @@ Report measure(const Options& options) {
   return report;
 }
 
+std::string per_token_report(const Options& options) {
+  Loaded loaded = load(options);
+  const Measured measured =
+      run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
+  for (const std::string& warning : measured.warnings) apps::warn(warning);
+  return options.json  ? to_json(measured.per_token)
+         : options.csv ? to_csv(measured.per_token)
+                       : to_table(measured.per_token);
+}
+
+/// The lists as given, the others as they are.
+Matrix parse_matrix(const Options& options) {
+  Matrix out;
+  if (options.batches) out.batches = parse_list(*options.batches, "--batches");
+  if (options.inputs) out.inputs = parse_list(*options.inputs, "--inputs");
+  if (options.outputs) out.outputs = parse_list(*options.outputs, "--outputs");
+  out.repeat = options.work.repeat;
+  out.kv_dtype = options.work.kv_dtype;
+  return out;
+}
+
+void sweep(const Options& options, const Matrix& matrix) {
+  Loaded loaded = load(options);
+  check_matrix(loaded.model, matrix, options.model.limits);
+  apps::write_stdout(matrix_csv_header());
+  run_matrix(loaded.model, matrix,
+             [](const MatrixCell& cell) { apps::write_stdout(to_csv(cell)); });
+}
+
+void add_sweeps(CLI::App& app, Options& options) {
+  auto* per_token = app.add_flag("--per-token", options.per_token,
+                                 "where the time of every token went, instead of every stage's");
+  per_token->excludes("--plot");
+  auto* matrix = app.add_flag("--matrix", options.matrix,
+                              "batch x input x output length as CSV; the fastest of --repeat runs");
+  for (const char* other : {"--per-token", "--media", "--grid", "--prompt-tokens", "--new-tokens",
+                            "--json", "--csv", "--plot"}) {
+    matrix->excludes(other);
+  }
+  const auto add_list = [&](const char* name, std::optional<std::string>& value, const char* help) {
+    app.add_option(name, value, help)->needs(matrix);
+  };
+  add_list("--batches", options.batches, "sequences decoded together (1,2,4,8)");
+  add_list("--inputs", options.inputs, "prompt lengths (32,64,128,256,512,1024,2048)");
+  add_list("--outputs", options.outputs, "answer lengths (32,64,128,256,512,1024)");
+}
+
 void add_options(CLI::App& app, Options& options) {
   app.set_version_flag("--version", fmt::format("{} {}", kProgram, version()));
   options.model.add_to(app);
@@ -204,11 +273,32 @@ void add_options(CLI::App& app, Options& options) {
   app.add_flag("--csv", options.csv, "print the stages as CSV")->excludes(json);
   app.add_option("--plot", options.plot, "draw stage shares and the roofline into this PNG file");
   options.trace.add_to(app);
+  add_sweeps(app, options);
   app.footer(
       "Examples:\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --grid 1,26,46 --prompt-tokens 512\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --media clip.mp4 --plot clip.png\n"
+      "  reelm-bench --per-token --media clip.mp4\n"
+      "  reelm-bench --matrix --batches 1,2,4 --inputs 32,512 --outputs 32\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
+}
+
+/// The kind of benchmark that was asked for.
+int run_kind(const Options& options) {
+  if (options.matrix) {
+    sweep(options, parse_matrix(options));
+    return 0;
+  }
+  if (options.per_token) {
+    apps::write_stdout(per_token_report(options));
+    return 0;
+  }
+  const Report report = measure(options);
+  if (!options.plot.empty()) apps::write_file(options.plot, plot_png(report));
+  apps::write_stdout(options.json  ? to_json(report)
+                     : options.csv ? to_csv(report)
+                                   : to_table(report));
+  return 0;
 }
 
 int run(int argc, char** argv) {
@@ -229,16 +319,7 @@ int run(int argc, char** argv) {
   options.work.kv_dtype = llm::parse_kv_type(options.kv_dtype);
   if (!options.plot.empty()) apps::check_writable(options.plot);
   if (options.threads > 0) set_num_threads(options.threads);
-  Report report;
-  options.trace.run("bench", [&] {
-    report = measure(options);
-    return 0;
-  });
-  if (!options.plot.empty()) apps::write_file(options.plot, plot_png(report));
-  apps::write_stdout(options.json  ? to_json(report)
-                     : options.csv ? to_csv(report)
-                                   : to_table(report));
-  return 0;
+  return options.trace.run("bench", [&] { return run_kind(options); });
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ class Runner {
   }
   /// The grid of the medium, the costs of its frames.
   void plan();
+  void size_prompt();
   void make_prompt();
   void add_costs();
   void repetition(llm::KvCache& cache);
@@ -118,7 +119,7 @@ void Runner::plan() {
   }
 }
 
-void Runner::make_prompt() {
+void Runner::size_prompt() {
   const std::int64_t vision = out_.vision_tokens;
   const std::int64_t n =
       workload_.prompt_tokens.value_or(std::max(kDefaultPrompt, vision + kQuestionTokens));
@@ -130,20 +131,19 @@ void Runner::make_prompt() {
                 n, vision, workload_.new_tokens, longest);
   }
   out_.prompt_tokens = n;
+  embeds_ = AlignedBuffer<float>(static_cast<std::size_t>(vision * model_.decoder->hidden_size()));
+}
+
+void Runner::make_prompt() {
+  const std::int64_t vision = out_.vision_tokens;
   const llm::VisionTokenIds& placeholders = model_.tokens.placeholders;
-  const llm::TokenId special = std::min(placeholders.image, placeholders.video);
-  for (std::int64_t i = 0; i < n - vision; ++i) {
-    const std::int64_t id = i * 7919 % model_.decoder->vocab_size();  // not one row again and again
-    const bool taken = id == placeholders.image || id == placeholders.video;
-    ids_.push_back(taken ? special - 1 : static_cast<llm::TokenId>(id));
-  }
+  ids_ = made_up_text(model_, out_.prompt_tokens - vision);
   // Four tokens of a chat template come before the medium.
-  const std::int64_t before = std::min<std::int64_t>(4, n - vision);
+  const std::int64_t before = std::min<std::int64_t>(4, std::ssize(ids_));
   ids_.insert(ids_.begin() + before, static_cast<std::size_t>(vision),
               is_image_ ? placeholders.image : placeholders.video);
   positions_ = llm::mrope_positions(ids_, std::span(&out_.grid, vision > 0 ? 1 : 0),
                                     model_.vision->spatial_merge_size(), placeholders);
-  embeds_ = AlignedBuffer<float>(static_cast<std::size_t>(vision * model_.decoder->hidden_size()));
 }
 
 void Runner::add_costs() {
@@ -233,6 +233,8 @@ void Runner::repetition(llm::KvCache& cache) {
   add("vit", vit_ms_);
   add_trace("vit", vision_trace_);
 
+  out_.per_token = {.session_preprocess_ms = ms_since(begin), .tokens = {}};
+
   const auto timed = [&](const char* stage, auto&& work) {
     Trace trace;
     const TimelineSpan span(stage, SpanKind::kStage);
@@ -245,27 +247,48 @@ void Runner::repetition(llm::KvCache& cache) {
     // Rows are merged inside of prefill, but are a stage of their own.
     add(stage, std::string_view(stage) == "prefill" ? ms - trace.milliseconds("merge") : ms);
     add_trace(stage, trace);
+    return ms;
   };
-  timed("prefill", [&] {
-    const TensorView<const float> rows(embeds_.data(),
-                                       {out_.vision_tokens, model_.decoder->hidden_size()});
-    model_.decoder->prefill({ids_, {positions_.ids.data(), {3, n}}, rows}, cache, logits, nullptr);
-  });
   llm::TokenId token = 0;
-  const auto choose = [&] { token = sampler.sample({storage.data(), storage.size()}); };
-  timed("sampling", choose);
+  const auto next_token = [&](const char* stage, auto&& make_input, auto&& run_model) {
+    TokenTimes times;
+    const auto start = Clock::now();
+    make_input();
+    times.input_generate = ms_since(start);
+    times.model = timed(stage, run_model);
+    times.sampling = timed("sampling", [&] {
+      token = sampler.sample({storage.data(), storage.size()});
+    });
+    times.token = ms_since(start);
+    out_.per_token.tokens.push_back(times);
+  };
+
+  next_token(
+      "prefill", [&] { make_prompt(); },
+      [&] {
+        const TensorView<const float> rows(embeds_.data(),
+                                           {out_.vision_tokens, model_.decoder->hidden_size()});
+        model_.decoder->prefill({ids_, {positions_.ids.data(), {3, n}}, rows}, cache, logits,
+                                nullptr);
+      });
   out_.first_token_ms.push_back(ms_since(begin));
+  llm::BatchRow row;
   for (std::int64_t i = 0; i < workload_.new_tokens; ++i) {
-    timed("decode_token",
-          [&] { model_.decoder->step(token, n + positions_.rope_delta + i, cache, logits); });
-    timed("sampling", choose);
+    next_token(
+        "decode_token",
+        [&] {
+          row = {token, n + positions_.rope_delta + i, &cache};
+        },
+        [&] {
+          model_.decoder->step_batch({&row, 1}, {storage.data(), {1, vocabulary}});
+        });
   }
   out_.end_to_end_ms.push_back(ms_since(begin));
 }
 
 Measured Runner::run() {
   plan();
-  make_prompt();
+  size_prompt();
   add_costs();
   llm::KvCache cache(model_.decoder->kv_shape(), kv_type(),
                      out_.prompt_tokens + workload_.new_tokens);
@@ -290,6 +313,20 @@ double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t half = values.size() / 2;
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+std::vector<llm::TokenId> made_up_text(const pipeline::Model& model, std::int64_t n,
+                                       std::int64_t salt) {
+  const llm::VisionTokenIds& placeholders = model.tokens.placeholders;
+  const llm::TokenId special = std::min(placeholders.image, placeholders.video);
+  std::vector<llm::TokenId> ids;
+  for (std::int64_t i = 0; i < n; ++i) {
+    // Not one row of the embeddings again and again.
+    const auto id = static_cast<llm::TokenId>((i * 7919 + salt) % model.decoder->vocab_size());
+    const bool taken = id == placeholders.image || id == placeholders.video;
+    ids.push_back(taken ? special - 1 : id);
+  }
+  return ids;
 }
 
 Measured run_workload(pipeline::Model& model, const pipeline::SyntheticSizes& sizes,

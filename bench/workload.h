@@ -32,6 +32,24 @@ struct Samples {
 
 double median(std::vector<double> values);
 
+/// Where the time of one token went, in milliseconds.
+struct TokenTimes {
+  double input_generate = 0.0;  ///< ids and positions made: of the prompt, then of the token before
+  double model = 0.0;           ///< the decoder: the prompt, then one step
+  double sampling = 0.0;
+  double token = 0.0;  ///< by the clock, from the first of these to the end of the last
+};
+
+/// One run, token by token.
+struct PerToken {
+  double session_preprocess_ms = 0.0;  ///< media read and encoded: all before the first token
+  std::vector<TokenTimes> tokens;      ///< the first has the prompt in it
+};
+
+/// n text tokens of a made-up prompt, each `salt` another.
+std::vector<llm::TokenId> made_up_text(const pipeline::Model& model, std::int64_t n,
+                                       std::int64_t salt = 0);
+
 /// What running a workload gave.
 struct Measured {
   std::vector<Samples> stages;  ///< in the order of the costs; then what only was traced
@@ -41,6 +59,7 @@ struct Measured {
   std::int64_t prompt_tokens = 0;
   std::vector<double> first_token_ms;  ///< one a run
   std::vector<double> end_to_end_ms;   ///< one a run
+  PerToken per_token;                  ///< of the last run
   std::vector<std::string> warnings;
 };
 

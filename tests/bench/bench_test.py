@@ -122,6 +122,77 @@ class Bench(unittest.TestCase):
             self.assertEqual(args["flop"], 2 * args["shape"]["m"] * args["shape"]["n"] * args["shape"]["k"])
         self.assertGreater(len(products), 0)
 
+    def check_tokens(self, tokens):
+        for token in tokens:
+            parts = [token[key] for key in ("input_generate_ms", "model_ms", "sampling_ms")]
+            self.assertTrue(all(part >= 0 for part in parts), token)
+            self.assertGreater(token["model_ms"], 0)
+            self.assertGreaterEqual(token["token_ms"] * (1 + 1e-9), sum(parts))
+
+    def test_per_token(self):
+        report = json.loads(self.ok(*QUICK, "--per-token", "--json"))
+        self.assertGreater(report["session_preprocess_ms"], 0)
+        tokens = report["tokens"]
+        self.assertEqual(len(tokens), 4)  # of the prompt, and of 3 steps
+        self.check_tokens(tokens)
+        for key, value in report["total"].items():
+            self.assertAlmostEqual(value, sum(t[key] for t in tokens))
+        for key, value in report["average_of_increments"].items():
+            self.assertAlmostEqual(value, sum(t[key] for t in tokens[1:]) / 3)
+
+        report = json.loads(self.ok("--model", SOURCE / "models" / "demo", "--media", CLIP,
+                                    "--new-tokens", 2, "--per-token", "--json"))
+        self.check_tokens(report["tokens"])
+        self.assertGreater(report["session_preprocess_ms"], 0)
+
+        lines = self.ok(*QUICK, "--per-token").splitlines()
+        self.assertTrue(lines[0].startswith("SessionPreProcess "))
+        self.assertEqual(lines[2].split(),
+                         ["token", "InputGenerate", "ModelTime", "Sampling", "TokenTime"])
+        self.assertEqual([line[:25].strip() for line in lines[3:]],
+                         ["0", "1", "2", "3", "total", "average of the increments"])
+        rows = list(csv.DictReader(io.StringIO(self.ok(*QUICK, "--per-token", "--csv"))))
+        self.assertEqual([row["Token"] for row in rows],
+                         ["SessionPreProcess", "0", "1", "2", "3", "total",
+                          "average of the increments"])
+        self.fails(2, *QUICK, "--per-token", "--plot", "p.png", says="--plot")
+
+    def test_matrix(self):
+        text = self.ok(*TINY, "--matrix", "--batches", "1,2", "--inputs", "4,6", "--outputs", "1,3",
+                       "--repeat", 2)
+        self.assertEqual(text.splitlines()[0],
+                         "Batch,MaxSeqLen,InputSeqLen,OutputSeqLen,TokensPerSecond,"
+                         "ResponseTime(ms),FirstTokenTime(ms),TimePerToken(ms)")
+        rows = [{key: float(value) for key, value in row.items()}
+                for row in csv.DictReader(io.StringIO(text))]
+        self.assertEqual([(r["InputSeqLen"], r["OutputSeqLen"], r["Batch"]) for r in rows],
+                         [(i, o, b) for i in (4, 6) for o in (1, 3) for b in (1, 2)])
+        for r in rows:
+            tokens, steps = r["Batch"] * r["OutputSeqLen"], r["OutputSeqLen"] - 1
+            self.assertEqual(r["MaxSeqLen"], r["InputSeqLen"] + r["OutputSeqLen"])
+            # Printed to a thousandth of a millisecond.
+            self.assertAlmostEqual(r["TokensPerSecond"] * r["ResponseTime(ms)"] / 1000, tokens,
+                                   delta=tokens * 1e-3 / r["ResponseTime(ms)"] + 1e-2)
+            self.assertLessEqual(r["FirstTokenTime(ms)"], r["ResponseTime(ms)"])
+            if steps:
+                self.assertAlmostEqual(
+                    r["FirstTokenTime(ms)"] + r["TimePerToken(ms)"] * steps, r["ResponseTime(ms)"],
+                    delta=(steps + 2) * 1e-3)
+            else:
+                self.assertEqual(r["TimePerToken(ms)"], 0)
+
+    def test_bad_matrix(self):
+        for flag in ("--batches", "--inputs", "--outputs"):
+            for value in ("1,", "0", "a", "1,-2", "1000001"):
+                self.fails(2, *TINY, "--matrix", f"{flag}={value}", says=flag)
+            self.fails(2, *TINY, flag, "1", says="--matrix")
+        for other in (("--per-token",), ("--media", CLIP), ("--grid", "1,4,4"), ("--json",),
+                      ("--new-tokens", "3"), ("--plot", "p.png")):
+            self.fails(2, *TINY, "--matrix", *other, says=other[0])
+        self.fails(2, *TINY, "--matrix", "--inputs", "40000", says="batch 1, input 40000, output 32")
+        self.fails(1, *TINY, "--matrix", "--batches", "1,512", "--inputs", "8,30000", "--outputs",
+                   "8", "--limit-request-bytes", 50_000_000, says="batch 512, input 30000, output 8")
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",
