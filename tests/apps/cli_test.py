@@ -181,6 +181,29 @@ class Ask(CliTest):
         self.assertEqual(json.loads(self.ok("ask", "--seed", 1, *flags))["token_ids"], first)
         self.assertNotEqual(json.loads(self.ok("ask", "--seed", 2, *flags))["token_ids"], first)
 
+    def test_guidance(self):
+        question = "Which direction does the yellow square move?"
+        flags = ("--temperature", 0, "--json", CLIP, question)
+        plain = json.loads(self.ok("ask", *flags))
+        # The demo is sure of this one: contrasted it says the same, without the video another thing.
+        self.assertEqual(json.loads(self.ok("ask", "--guidance", 1.5, *flags))["token_ids"],
+                         plain["token_ids"])
+        without = json.loads(self.ok("ask", "--guidance", 0, *flags))["token_ids"]
+        self.assertEqual(json.loads(self.ok("ask", "--temperature", 0, "--json",
+                                            question))["token_ids"], without)
+        self.assertNotEqual(without, plain["token_ids"])
+        # Scale 0 says what the negative text alone would.
+        other = json.loads(self.ok("ask", "--guidance", 0, "--negative", "Describe the video.",
+                                   *flags))["token_ids"]
+        self.assertEqual(json.loads(self.ok("ask", "--temperature", 0, "--json",
+                                            "Describe the video."))["token_ids"], other)
+
+        def kv_megabytes(*more):
+            out = self.ok("ask", "--plan", *more, CLIP, question)
+            self.assertEqual("a second prompt of" in out, bool(more), out)
+            return float(re.search(r"KV cache ([0-9.]+) MB", out).group(1))
+        self.assertGreater(kv_megabytes("--guidance", 2), kv_megabytes())
+
     def test_length_is_told(self):
         out = json.loads(self.ok("ask", "--json", "--max-new-tokens", 2, CLIP, "Describe it."))
         self.assertEqual(out["finish_reason"], "length")
@@ -244,11 +267,14 @@ class AskBadInput(CliTest):
                             ("--max-new-tokens", "0"), ("--temperature", "-1"),
                             ("--temperature", "nan"), ("--top-p", "2"), ("--top-k", "-1"),
                             ("--repetition-penalty", "0"), ("--dtype", "f64"),
+                            ("--guidance", "nan"), ("--guidance", "inf"), ("--guidance", "-1"),
+                            ("--guidance", "x"), ("--negative", "No"),
                             ("--kv-dtype", "int4"),
                             ("--reference", "llama"), ("--threads", "-1"),
                             ("--limit-frame-pixels", "0")):
             self.fails(2, "ask", flag, value, CLIP, "?")
         self.fails(2, "ask", "--from", "2", "--to", "1", CLIP, "?", says="--to")
+        self.fails(2, "ask", "--guidance", "2", "?", says="nothing to contrast with")
 
     def test_media_that_cannot_be_used(self):
         def media(name, data):
