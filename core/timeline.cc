@@ -58,20 +58,29 @@ Recorder& recorder() {
   return instance;
 }
 
+/// Nothing to destroy: that takes memory when a thread first looks at it, and the C library ends
+/// the process where there is none, so only threads that record pay for it (HeldLane).
 struct ThisThread {
   const char* name = "thread";
   int number = 0;
   TimelineSpan* innermost = nullptr;
-  std::shared_ptr<OpenLane> lane;
+  OpenLane* lane = nullptr;
   std::uint64_t generation = 0;
+};
+thread_local constinit ThisThread t_this;
 
-  ~ThisThread() {
+/// Gives the lane back when the thread ends.
+struct HeldLane {
+  std::shared_ptr<OpenLane> lane;
+
+  ~HeldLane() {
     if (lane == nullptr) return;
+    t_this.lane = nullptr;
     const std::lock_guard<std::mutex> lock(recorder().mutex);
     lane->taken = false;
   }
 };
-thread_local ThisThread t_this;
+thread_local HeldLane t_held;
 
 std::string lane_title(const Recorder& r, const char* name, int number) {
   const std::string title = number > 0 ? fmt::format("{} {}", name, number) : name;
@@ -101,7 +110,8 @@ OpenLane& lane_of_this_thread() {
   const std::uint64_t generation = r.generation.load(std::memory_order_acquire);
   if (t_this.lane == nullptr || t_this.generation != generation) {
     const std::lock_guard<std::mutex> lock(r.mutex);
-    t_this.lane = take_lane(r, t_this.name, t_this.number);
+    t_held.lane = take_lane(r, t_this.name, t_this.number);
+    t_this.lane = t_held.lane.get();
     t_this.generation = generation;
   }
   return *t_this.lane;
@@ -161,7 +171,8 @@ void Timeline::start(std::size_t most_events) {
   r.begin_ns = now_ns();
   r.next_memory_ns = 0;
   const std::uint64_t generation = r.generation.fetch_add(1, std::memory_order_release) + 1;
-  t_this.lane = take_lane(r, lanes::kMain, 0);
+  t_held.lane = take_lane(r, lanes::kMain, 0);
+  t_this.lane = t_held.lane.get();
   t_this.generation = generation;
   on_ = true;
 }

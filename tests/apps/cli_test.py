@@ -541,7 +541,7 @@ class Trace(CliTest):
                 self.assertEqual(products["llm.qkv"], [(rows, (heads + 2 * kv_heads) * head_dim, hidden)])
                 self.assertEqual(products["llm.o_proj"], [(last, hidden, heads * head_dim)])
                 self.assertEqual(products["llm.mlp"], [(last, 2 * width, hidden), (last, hidden, width)])
-        heads_of_tokens = [main.inside(e)[0]["args"] for e in main.named("llm.lm_head")]
+        heads_of_tokens = [main.inside(e)[0]["args"] for e in main.named("llm.lm_head", "operation")]
         self.assertEqual([h["shape"] for h in heads_of_tokens],
                          [{"m": 1, "n": self.TEXT["vocab_size"], "k": hidden}] * len(passes))
         t, h, w = out["grid_thw"][0]
