@@ -31,9 +31,10 @@ class DecoderBatch : public ::testing::TestWithParam<std::tuple<ComputeType, KvT
   static ComputeType type() { return std::get<0>(GetParam()); }
   std::int64_t vocabulary() const { return decoder_->vocab_size(); }
 
-  /// Sequence number i: a prompt of its own and of another length than its neighbours'.
+  /// Sequence number i: a prompt of its own and of another length than its neighbours'. Mostly
+  /// short, for the sanitizers' sake.
   static std::int64_t prompt_length(std::size_t i) {
-    return static_cast<std::int64_t>(i * 29 % 83) + 1;
+    return i % 8 == 1 ? 70 : static_cast<std::int64_t>(i) % 11 + 1;
   }
   KvCache begun(std::size_t i, std::int64_t room) {
     const std::int64_t n = prompt_length(i);
@@ -104,8 +105,8 @@ class DecoderBatch : public ::testing::TestWithParam<std::tuple<ComputeType, KvT
 
 // 13 and 17 rows: products of more than 12, and of more than oneDNN's 16, take other ways.
 TEST_P(DecoderBatch, LogitsAreThoseOfEverySequenceAlone) {
-  for (const std::size_t batch : {2, 3, 5, 13, 17}) {
-    const std::vector<float> expected = alone(batch, 3), found = together(batch, 3);
+  for (const std::size_t batch : {2, 13, 17}) {
+    const std::vector<float> expected = alone(batch, 2), found = together(batch, 2);
     EXPECT_TRUE(testing::all_close(found, expected, tolerance())) << "batch of " << batch;
     EXPECT_EQ(best_tokens(found), best_tokens(expected)) << "batch of " << batch;
   }
