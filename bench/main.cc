@@ -6,7 +6,6 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -17,6 +16,7 @@
 #include "apps/output.h"
 #include "apps/program.h"
 #include "apps/trace_file.h"
+#include "bench/clock.h"
 #include "bench/matrix.h"
 #include "bench/per_token.h"
 #include "bench/plot.h"
@@ -31,8 +31,6 @@ namespace reelm::bench {
 namespace {
 
 constexpr const char* kProgram = "reelm-bench";
-using Clock = std::chrono::steady_clock;
-
 struct Options {
   apps::ModelOptions model;
   Workload work;
@@ -96,10 +94,6 @@ struct Loaded {
   pipeline::SyntheticSizes sizes;
   pipeline::Model model;
 };
-
-double ms_since(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-}
 
 pipeline::Model open_directory(const Options& options, const std::filesystem::path& directory) {
   pipeline::Model model = pipeline::open_model(directory, {.dtypes = options.dtypes.parse(),

@@ -4,28 +4,21 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
-#include <numeric>
 
+#include "bench/clock.h"
 #include "bench/workload.h"
 #include "core/checked.h"
 #include "core/throw.h"
+#include "llm/mrope.h"
 #include "llm/sampler.h"
 
 namespace reelm::bench {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double ms_since(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-}
-
 /// One sequence of a batch.
 struct Sequence {
-  std::vector<llm::TokenId> prompt;     // [input]
-  std::vector<std::int64_t> positions;  // [3, input]
+  std::vector<llm::TokenId> prompt;  // [input]
   llm::KvCache cache;
   llm::Sampler sampler;
 };
@@ -34,14 +27,10 @@ std::vector<Sequence> make_sequences(const pipeline::Model& model, const Matrix&
                                      std::int64_t input, std::int64_t output) {
   const llm::Decoder& decoder = *model.decoder;
   const llm::KvType type = matrix.kv_dtype.value_or(decoder.kv_type());
-  std::vector<std::int64_t> positions(static_cast<std::size_t>(3 * input));
-  for (auto part = positions.begin(); part != positions.end(); part += input) {
-    std::iota(part, part + input, 0);
-  }
   std::vector<Sequence> out;
   const std::int64_t most = *std::max_element(matrix.batches.begin(), matrix.batches.end());
   for (std::int64_t i = 0; i < most; ++i) {
-    out.push_back({made_up_text(model, input, i), positions,
+    out.push_back({made_up_text(model, input, i),
                    llm::KvCache(decoder.kv_shape(), type, input + output),
                    llm::Sampler(model.generation.sampling, decoder.vocab_size())});
   }
@@ -49,7 +38,9 @@ std::vector<Sequence> make_sequences(const pipeline::Model& model, const Matrix&
 }
 
 /// The first `cell.batch` sequences from nothing to their last token; fills in the times.
-void run_cell(llm::Decoder& decoder, std::span<Sequence> sequences, MatrixCell& cell) {
+/// `positions` [3, input] are those of any prompt.
+void run_cell(llm::Decoder& decoder, std::span<Sequence> sequences,
+              TensorView<const std::int64_t> positions, MatrixCell& cell) {
   const std::int64_t vocabulary = decoder.vocab_size();
   const auto batch = static_cast<std::size_t>(cell.batch);
   AlignedBuffer<float> storage(batch * static_cast<std::size_t>(vocabulary));
@@ -67,7 +58,7 @@ void run_cell(llm::Decoder& decoder, std::span<Sequence> sequences, MatrixCell& 
   const auto begin = Clock::now();
   for (std::size_t i = 0; i < batch; ++i) {
     Sequence& s = sequences[i];
-    decoder.prefill({s.prompt, {s.positions.data(), {3, cell.input}}, {}}, s.cache,
+    decoder.prefill({s.prompt, positions, {}}, s.cache,
                     {logits.row(static_cast<std::int64_t>(i)), {vocabulary}}, nullptr);
     sample(i);
   }
@@ -162,11 +153,13 @@ void run_matrix(pipeline::Model& model, const Matrix& matrix,
                 const std::function<void(const MatrixCell&)>& on_cell) {
   for_each_length(matrix, [&](std::int64_t input, std::int64_t output) {
     std::vector<Sequence> sequences = make_sequences(model, matrix, input, output);
+    const llm::MropePositions positions =
+        llm::mrope_positions(sequences.front().prompt, {}, 1, model.tokens.placeholders);
     std::vector<MatrixCell> best;
     for (int run = 0; run < matrix.repeat; ++run) {
       for (std::size_t i = 0; i < matrix.batches.size(); ++i) {
         MatrixCell cell{.batch = matrix.batches[i], .input = input, .output = output};
-        run_cell(*model.decoder, sequences, cell);
+        run_cell(*model.decoder, sequences, {positions.ids.data(), {3, input}}, cell);
         if (run == 0) {
           best.push_back(cell);
         } else if (cell.response_ms < best[i].response_ms) {

@@ -1,9 +1,9 @@
 #include "bench/workload.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
+#include "bench/clock.h"
 #include "core/checked.h"
 #include "core/throw.h"
 #include "llm/sampler.h"
@@ -13,15 +13,9 @@ namespace reelm::bench {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Words around the vision tokens where nobody says how many: a question.
 constexpr std::int64_t kQuestionTokens = 64;
 constexpr std::int64_t kDefaultPrompt = 512;  // as llama-bench -p 512
-
-double ms_since(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-}
 
 /// The same spans are traced in a prompt and in a step; `stage` says which it was.
 std::string stage_name(const std::string& stage, const std::string& traced) {

@@ -1,7 +1,6 @@
 #include "pipeline/answer_logits.h"
 
 #include <array>
-#include <numeric>
 #include <vector>
 
 #include "core/trace.h"
@@ -40,11 +39,9 @@ void AnswerLogits::prefill_unconditional() {
   TraceSpan span("prefill", SpanKind::kStage);
   const std::vector<llm::TokenId>& ids = turn_.unconditional_ids;
   const auto n = static_cast<std::int64_t>(ids.size());
-  std::vector<std::int64_t> positions(3 * ids.size());
-  for (auto part = positions.begin(); part != positions.end(); part += n) {
-    std::iota(part, part + n, caches_.unconditional_length());
-  }
-  model_.decoder->prefill({ids, {positions.data(), {3, n}}, {}}, *caches_.unconditional, row(1),
+  const llm::MropePositions positions =
+      llm::mrope_positions(ids, {}, 1, model_.tokens.placeholders, caches_.unconditional_length());
+  model_.decoder->prefill({ids, {positions.ids.data(), {3, n}}, {}}, *caches_.unconditional, row(1),
                           request_.cancel);
 }
 

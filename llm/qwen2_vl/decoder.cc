@@ -74,6 +74,7 @@ class Qwen2VlDecoder final : public Decoder {
   /// Writes token and vision rows to x_; returns the vision rows used.
   std::int64_t embed(std::span<const TokenId> ids, TensorView<const float> vision,
                      std::int64_t first_vision_row);
+  std::int64_t sequences() const { return static_cast<std::int64_t>(caches_.size()); }
   /// All layers over the rows in x_, which belong to the sequences of caches_: all to one, or one
   /// row to each. `logits` [caches_.size(), vocab_size] of the last row of each, unless the view is
   /// empty.
@@ -285,7 +286,7 @@ void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index) 
     kernels::rotary({qkv_.data(), {n, heads + kv_heads, d}, {stride, d, 1}}, cos_, sin_);
   }
   TraceSpan span("llm.kv_write");
-  const std::int64_t rows = n / static_cast<std::int64_t>(caches_.size());
+  const std::int64_t rows = n / sequences();
   if (span.recorded()) {
     std::int64_t bytes = 2 * n * kv_heads * d * 4;
     for (const KvCache* cache : caches_) {
@@ -305,17 +306,17 @@ void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index) 
 
 void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row) {
   TraceSpan span("llm.attention");
-  const auto sequences = static_cast<std::int64_t>(caches_.size());
-  const std::int64_t rows = (x_.size(0) - first_row) / sequences;
-  for (std::int64_t i = 0; i < sequences; ++i) {
-    attend_sequence(index, first_row + i * rows, rows, *caches_[static_cast<std::size_t>(i)]);
+  const std::int64_t rows = (x_.size(0) - first_row) / sequences();
+  for (const KvCache* cache : caches_) {
+    attend_sequence(index, first_row, rows, *cache);
+    first_row += rows;
   }
 }
 
 void Qwen2VlDecoder::attend_sequence(std::int64_t index, std::int64_t first_row, std::int64_t rows,
                                      const KvCache& cache) {
   // The last layer may have fewer rows to attend with, but all are in the cache.
-  const std::int64_t n_k = cache.length() + x_.size(0) / static_cast<std::int64_t>(caches_.size());
+  const std::int64_t n_k = cache.length() + x_.size(0) / sequences();
   const std::int64_t heads = config_.num_attention_heads;
   const std::int64_t d = config_.head_dim;
   const TensorView<const float> q(qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), d, 1});
@@ -349,8 +350,7 @@ void Qwen2VlDecoder::feed_forward(const LayerWeights& layer, std::int64_t first_
 void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, TensorView<float> logits,
                              const CancelToken* cancel) {
   const std::int64_t n = x_.size(0);
-  const auto sequences = static_cast<std::int64_t>(caches_.size());
-  REELM_CHECK(sequences == 1 || sequences == n);
+  REELM_CHECK(sequences() == 1 || sequences() == n);
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   {
     TraceSpan span("llm.rotary");
@@ -375,7 +375,7 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, Tensor
     // it is asked for.
     const bool last_layer = l + 1 == weights_.layers.size();
     if (last_layer && logits.empty()) break;
-    const std::int64_t first_row = last_layer ? n - sequences : 0;
+    const std::int64_t first_row = last_layer ? n - sequences() : 0;
     const auto rows_of = [&](TensorView<float> view) {
       return TensorView<float>(view.row(first_row), {n - first_row, view.size(1)});
     };
@@ -391,10 +391,11 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, Tensor
     add_norm(rows_of(x_), rows_of(delta_), next_norm, rows_of(normed_));
     LayerTap::show(LayerTap::Part::kDecoder, index, rows_of(x_));
   }
-  for (KvCache* cache : caches_) cache->advance(n / sequences);
+  for (KvCache* cache : caches_) cache->advance(n / sequences());
   if (logits.empty()) return;
   TraceSpan span("llm.lm_head");
-  weights_.lm_head.forward({normed_.row(n - sequences), {sequences, config_.hidden_size}}, logits);
+  weights_.lm_head.forward({normed_.row(n - sequences()), {sequences(), config_.hidden_size}},
+                           logits);
 }
 
 }  // namespace

@@ -25,6 +25,12 @@ using Bytes = std::span<const std::uint8_t>;
 /// One input of a target; defined once in each program. Throws nothing.
 void fuzz_one(Bytes input);
 
+/// Whether a terminal may show it: no control characters.
+inline bool is_one_line(std::string_view text) {
+  return std::none_of(text.begin(), text.end(),
+                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
 /// Runs `fn`, which may throw nothing but an Error whose message is one line without control
 /// characters (a terminal shows it). Returns whether it threw none.
 template <typename Fn>
@@ -34,10 +40,7 @@ bool succeeds(Fn&& fn) {
     return true;
   } catch (const Error& e) {
     const std::string_view message = e.what();
-    REELM_CHECK(!message.empty());
-    REELM_CHECK(std::none_of(message.begin(), message.end(), [](char c) {
-      return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-    }));
+    REELM_CHECK(!message.empty() && is_one_line(message));
     return false;
   }
 }

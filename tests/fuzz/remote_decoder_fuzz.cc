@@ -27,11 +27,6 @@ Limits strict_limits() {
   return limits;
 }
 
-bool is_one_line(const std::string& line) {
-  return std::none_of(line.begin(), line.end(),
-                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-}
-
 /// Everything at once into the socket, which must not block: whatever does not fit is lost.
 void send(Bytes input, int socket) {
   REELM_CHECK(::fcntl(socket, F_SETFL, O_NONBLOCK) == 0);

@@ -7,7 +7,7 @@ words), and the seconds: reelm's with opening the model for each article, transf
 
     eval_text.py MODEL_DIR [--reelm build/release/apps/reelm] [--dtype bf16] [--articles FILE] [--limit N] [--json OUT]
 
-needs: pip install torch transformers rouge-score
+needs: tools/requirements-golden.txt, pip install rouge-score
 """
 
 import argparse
@@ -38,30 +38,23 @@ def summarise_with_reelm(a, prompts):
 
 def summarise_with_transformers(a, prompts):
     """(text, seconds) for each prompt, without opening the model."""
+    sys.path.insert(0, str(HERE.parent))
     import torch
-    from transformers import AutoProcessor, GenerationConfig, Qwen2VLForConditionalGeneration
+    from reference import Reference
 
     torch.set_num_threads(a.threads)
-    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[a.dtype]
-    processor = AutoProcessor.from_pretrained(a.model)
-    model = Qwen2VLForConditionalGeneration.from_pretrained(a.model, dtype=dtype).eval()
-    template = processor.chat_template or processor.tokenizer.chat_template
-    eos = model.generation_config.eos_token_id or model.config.text_config.eos_token_id
-    greedy = GenerationConfig(
-        do_sample=False, repetition_penalty=1.0, max_new_tokens=a.max_new_tokens,
-        eos_token_id=eos, pad_token_id=eos if isinstance(eos, int) else eos[0],
-    )  # fmt: skip
+    reference = Reference(a.model, a.dtype)
+    tokenizer = reference.processor.tokenizer
     for prompt in prompts:
         start = time.perf_counter()
-        messages = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
-        text = processor.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-        inputs = processor(text=[text], return_tensors="pt")
+        text = reference.prompt([], prompt, None)
+        inputs = reference.processor(text=[text], return_tensors="pt")
         with torch.no_grad():
-            out = model.generate(**inputs, generation_config=greedy)
+            out = reference.model.generate(
+                **inputs, generation_config=reference.greedy(a.max_new_tokens)
+            )
         answer = out[0, inputs["input_ids"].shape[1] :]
-        summary = processor.tokenizer.decode(answer, skip_special_tokens=True).strip()
+        summary = tokenizer.decode(answer, skip_special_tokens=True).strip()
         yield summary, time.perf_counter() - start
 
 
