@@ -28,7 +28,6 @@ struct AskArguments {
   SandboxOption sandbox;
   std::string kv_dtype = "auto";
   std::string position_rule = "paper";
-  int threads = 0;
   bool json = false;
   bool quiet = false;
   bool plan_only = false;
@@ -146,7 +145,6 @@ int run_ask(const AskArguments& a) {
   pipeline::EngineOptions options;
   options.dtypes = a.dtypes.parse();
   options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
-  options.threads = a.threads;
   options.limits = a.model.limits;
   options.overlap = !a.no_overlap;
   options.packed_cache = a.cache.parse();
@@ -240,9 +238,7 @@ void add_ask(CLI::App& app, Command& chosen) {
       ->capture_default_str()
       ->group("Frames");
   add_kv_dtype(*sub, a->kv_dtype);
-  sub->add_option("--threads", a->threads, "threads (0: one a core)")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_threads(*sub);
   a->timeout.add_to(*sub);
   sub->add_flag("--no-overlap", a->no_overlap,
                 "read no frames ahead while others are encoded (to compare; answers are the same)");

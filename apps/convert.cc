@@ -9,7 +9,6 @@
 #include "apps/interrupt.h"
 #include "apps/options.h"
 #include "apps/output.h"
-#include "core/parallel.h"
 
 namespace reelm::apps {
 
@@ -20,14 +19,12 @@ struct ConvertArguments {
   DtypeOptions dtypes = {.decoder = "int4"};
   bool force = false;
   bool quiet = false;
-  int threads = 0;
   Limits limits;
   TimeoutOption timeout;
 };
 
 int run_convert(const ConvertArguments& a) {
   a.timeout.start();
-  if (a.threads > 0) set_num_threads(a.threads);
   ProgressLine progress(!a.quiet);
   pipeline::ConvertOptions options;
   options.dtypes = a.dtypes.parse();
@@ -58,9 +55,7 @@ void add_convert(CLI::App& app, Command& chosen) {
   sub->add_option("OUT", a->out, "directory to write: a new or an empty one")->required();
   a->dtypes.add_to(*sub);
   sub->add_flag("--force", a->force, "replace the model in OUT");
-  sub->add_option("--threads", a->threads, "threads (0: one a core)")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_threads(*sub);
   a->timeout.add_to(*sub);
   sub->add_flag("-q,--quiet", a->quiet, "no progress");
   add_limits(*sub, a->limits);

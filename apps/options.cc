@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "apps/output.h"
+#include "core/parallel.h"
 #include "core/throw.h"
 
 namespace reelm::apps {
@@ -150,6 +151,12 @@ std::unique_ptr<preprocess::Sandbox> SandboxOption::start() const {
     return nullptr;
   }
   return preprocess::Sandbox::start();
+}
+
+void add_threads(CLI::App& app) {
+  app.add_option_function<int>(
+         "--threads", [](int n) { set_num_threads(n); }, "threads (0: one a core)")
+      ->check(CLI::Range(0, 1024));
 }
 
 void CacheOptions::add_to(CLI::App& app) {

@@ -38,6 +38,9 @@ struct DtypeOptions {
   pipeline::ModelDtypes parse() const;
 };
 
+/// --threads: of all loops of this process (core/parallel.h).
+void add_threads(CLI::App& app);
+
 /// --packed-cache.
 struct CacheOptions {
   std::string cache = "auto";

@@ -10,7 +10,6 @@
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/mapped_file.h"
-#include "core/parallel.h"
 
 namespace reelm::apps {
 
@@ -23,7 +22,6 @@ struct PerplexityArguments {
   CacheOptions cache;
   std::string kv_dtype = "auto";
   std::int64_t context = 512;
-  int threads = 0;
   bool quiet = false;
   TimeoutOption timeout;
 };
@@ -32,7 +30,6 @@ int run_perplexity(const PerplexityArguments& a) {
   a.timeout.start();
   const MappedFile file(a.file);
   const std::string text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
-  if (a.threads > 0) set_num_threads(a.threads);
   pipeline::Model model =
       pipeline::open_model(a.model.directory(), {.dtypes = a.dtypes.parse(),
                                                  .limits = a.model.limits,
@@ -71,9 +68,7 @@ void add_perplexity(CLI::App& app, Command& chosen) {
   sub->add_option("--context", a->context, "tokens of a window; each begins anew")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30))
       ->capture_default_str();
-  sub->add_option("--threads", a->threads, "threads (0: one a core)")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_threads(*sub);
   a->timeout.add_to(*sub);
   sub->add_flag("--quiet", a->quiet, "no progress line");
   sub->footer(

@@ -20,7 +20,6 @@ struct VerifyArguments {
   ModelOptions model;
   DtypeOptions dtypes = {.decoder = "f32"};
   std::string kv_dtype = "auto";
-  int threads = 0;
   bool layers = false;
   TimeoutOption timeout;
 };
@@ -36,7 +35,6 @@ int run_verify(const VerifyArguments& a) {
   options.media.assign(a.media.begin(), a.media.end());
   options.dtypes = a.dtypes.parse();
   options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
-  options.threads = a.threads;
   options.limits = a.model.limits;
   options.cancel = &interrupt_token();
   options.layers = a.layers;
@@ -65,9 +63,7 @@ void add_verify(CLI::App& app, Command& chosen) {
   sub->add_option("--media", a->media, "media instead of those the golden names, in their order");
   a->dtypes.add_to(*sub);
   add_kv_dtype(*sub, a->kv_dtype);
-  sub->add_option("--threads", a->threads, "threads (0: one a core)")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_threads(*sub);
   sub->add_flag("--layers", a->layers,
                 "also compare what is behind every layer (a golden made with --layers)");
   a->timeout.add_to(*sub);

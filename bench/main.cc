@@ -1,7 +1,6 @@
 // reelm-bench: how long every stage takes, and how close that is to what the machine can do.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -18,10 +17,11 @@
 #include "apps/trace_file.h"
 #include "bench/clock.h"
 #include "bench/matrix.h"
+#include "bench/peak_memory.h"
 #include "bench/per_token.h"
 #include "bench/plot.h"
+#include "bench/replicas.h"
 #include "bench/report.h"
-#include "core/parallel.h"
 #include "core/throw.h"
 #include "core/timeline.h"
 #include "core/version.h"
@@ -38,12 +38,14 @@ struct Options {
   apps::DtypeOptions dtypes;
   apps::CacheOptions cache;
   std::string kv_dtype = "auto";
-  int threads = 0;
   bool json = false, csv = false;
   std::string plot;
   apps::TraceOption trace;
   bool per_token = false, matrix = false;
   std::optional<std::string> batches, inputs, outputs;
+  std::optional<std::string> replicas;
+  std::int64_t requests = 0;
+  std::string weights = "both";
 };
 
 /// "1,26,46".
@@ -62,20 +64,6 @@ GridThw parse_grid(const std::string& text) {
     next = parsed.ptr + 1;
   }
   return grid;
-}
-
-/// Forgets the peak so far, so that it is the model's and not that of measuring the ceilings.
-/// Where the kernel does not offer that, the peak is of the whole run.
-void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
-
-std::int64_t peak_memory_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::strtoll(line.c_str() + 6, nullptr, 10) * 1024;
-  }
-  struct rusage usage {};
-  (void)::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
 }
 
 /// Asks the kernel to drop what it keeps of the weights in memory.
@@ -159,7 +147,7 @@ Report measure(const Options& options) {
     return measure_ceilings(try_ms, read_bytes);
   };
   report.ceilings = ceilings();
-  reset_peak_memory();
+  reset_peak_memory();  // the peak is the model's, not that of measuring the ceilings
   Loaded loaded = load_timed(options, report.totals);
   const Measured measured =
       run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
@@ -221,6 +209,56 @@ void sweep(const Options& options, const Matrix& matrix) {
              [](const MatrixCell& cell) { apps::write_stdout(to_csv(cell)); });
 }
 
+/// Every engine with weights that it alone has.
+std::unique_ptr<pipeline::Engine> make_engine(const Options& options, int replicas, int threads) {
+  pipeline::EngineOptions engine{.threads = threads, .replicas = replicas};
+  engine.limits = options.model.limits;
+  engine.kv_dtype = options.work.kv_dtype;
+  if (pipeline::is_synthetic(options.model.model)) {
+    return std::make_unique<pipeline::Engine>(make_synthetic(options).model, engine);
+  }
+  engine.dtypes = options.dtypes.parse();
+  engine.packed_cache = {pipeline::PackedCache::Mode::kOff, {}};
+  engine.cancel = &apps::interrupt_token();
+  return std::make_unique<pipeline::Engine>(
+      pipeline::Engine::open(options.model.directory(), engine));
+}
+
+void sweep_replicas(const Options& options) {
+  ReplicaSweep sweep;
+  sweep.counts = parse_list(*options.replicas, "--replicas");
+  sweep.shared = options.weights != "separate";
+  sweep.separate = options.weights != "shared";
+  sweep.requests = options.requests;
+  sweep.repeat = options.work.repeat;
+  pipeline::Request request = replica_request(options.work);
+  request.cancel = &apps::interrupt_token();
+  bool first = true;  // nothing is printed before a mistake is told
+  run_replicas([&](int replicas, int threads) { return make_engine(options, replicas, threads); },
+               request, sweep,
+               [&](const ReplicaCell& cell) {
+                 apps::write_stdout((first ? replicas_csv_header() : "") + to_csv(cell));
+                 first = false;
+               });
+}
+
+void add_replicas(CLI::App& app, Options& options) {
+  auto* replicas =
+      app.add_option("--replicas", options.replicas,
+                     "requests answered at a time (1,2,4), from a queue, as CSV: throughput and "
+                     "memory with one copy of the weights and with several");
+  for (const char* other : {"--per-token", "--matrix", "--grid", "--json", "--csv", "--plot"}) {
+    replicas->excludes(other);
+  }
+  app.add_option("--requests", options.requests, "requests of each line (twice the most replicas)")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{100'000}))
+      ->needs(replicas);
+  app.add_option("--weights", options.weights, "shared, separate or both")
+      ->check(CLI::IsMember({"shared", "separate", "both"}))
+      ->capture_default_str()
+      ->needs(replicas);
+}
+
 void add_sweeps(CLI::App& app, Options& options) {
   auto* per_token = app.add_flag("--per-token", options.per_token,
                                  "where the time of every token went, instead of every stage's");
@@ -261,18 +299,19 @@ void add_options(CLI::App& app, Options& options) {
   options.dtypes.add_to(app);
   options.cache.add_to(app);
   apps::add_kv_dtype(app, options.kv_dtype);
-  app.add_option("--threads", options.threads, "threads of all loops (as many as cores)")
-      ->check(CLI::Range(1, 4096));
+  apps::add_threads(app);
   auto* json = app.add_flag("--json", options.json, "print JSON");
   app.add_flag("--csv", options.csv, "print the stages as CSV")->excludes(json);
   app.add_option("--plot", options.plot, "draw stage shares and the roofline into this PNG file");
   options.trace.add_to(app);
   add_sweeps(app, options);
+  add_replicas(app, options);
   app.footer(
       "Examples:\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --grid 1,26,46 --prompt-tokens 512\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --media clip.mp4 --plot clip.png\n"
       "  reelm-bench --per-token --media clip.mp4\n"
+      "  reelm-bench --replicas 1,2,4 --media clip.mp4\n"
       "  reelm-bench --matrix --batches 1,2,4 --inputs 32,512 --outputs 32\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
 }
@@ -281,6 +320,10 @@ void add_options(CLI::App& app, Options& options) {
 int run_kind(const Options& options) {
   if (options.matrix) {
     sweep(options, parse_matrix(options));
+    return 0;
+  }
+  if (options.replicas) {
+    sweep_replicas(options);
     return 0;
   }
   if (options.per_token) {
@@ -312,7 +355,6 @@ int run(int argc, char** argv) {
   (void)options.cache.parse();
   options.work.kv_dtype = llm::parse_kv_type(options.kv_dtype);
   if (!options.plot.empty()) apps::check_writable(options.plot);
-  if (options.threads > 0) set_num_threads(options.threads);
   return options.trace.run("bench", [&] { return run_kind(options); });
 }
 

@@ -15,7 +15,9 @@
 namespace reelm {
 
 namespace {
-int g_threads = 0;  // 0: OpenMP's default (OMP_NUM_THREADS or the cores of the affinity mask)
+// 0: OpenMP's default (OMP_NUM_THREADS or the cores of the affinity mask)
+std::atomic<int> g_threads{0};
+thread_local int t_threads = 0;  // 0: as everywhere
 thread_local bool t_serial = false;
 
 /// The first exception of a loop's threads: none may leave a parallel region or a thread.
@@ -42,10 +44,19 @@ class FirstFailure {
 SerialLoops::SerialLoops() noexcept : before_(t_serial) { t_serial = true; }
 SerialLoops::~SerialLoops() { t_serial = before_; }
 
-int num_threads() noexcept { return g_threads > 0 ? g_threads : omp_get_max_threads(); }
+LoopThreads::LoopThreads(int n) noexcept : before_(t_threads) {
+  if (n > 0) t_threads = n;
+}
+LoopThreads::~LoopThreads() { t_threads = before_; }
+
+int num_threads() noexcept {
+  if (t_threads > 0) return t_threads;
+  const int chosen = g_threads.load(std::memory_order_relaxed);
+  return chosen > 0 ? chosen : omp_get_max_threads();
+}
 
 void set_num_threads(int n) noexcept {
-  g_threads = std::max(n, 0);
+  g_threads.store(std::max(n, 0), std::memory_order_relaxed);
   // oneDNN sizes its teams by OpenMP's own setting.
   omp_set_num_threads(n > 0 ? n : omp_get_num_procs());
 }

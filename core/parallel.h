@@ -7,7 +7,8 @@
 
 namespace reelm {
 
-/// Threads a loop may use: the hardware's, or what set_num_threads chose.
+/// Threads a loop of this thread may use: the hardware's, or what set_num_threads or LoopThreads
+/// chose.
 int num_threads() noexcept;
 
 /// Number of threads for all later loops and matrix products. n <= 0: as many as there are cores.
@@ -29,6 +30,19 @@ class SerialLoops {
 
  private:
   const bool before_;
+};
+
+/// Loops and matrix products of this thread use at most `n` threads while the object lives: the
+/// share of a thread beside others that compute too. n <= 0: no other number than before.
+class LoopThreads {
+ public:
+  explicit LoopThreads(int n) noexcept;
+  ~LoopThreads();
+  LoopThreads(const LoopThreads&) = delete;
+  LoopThreads& operator=(const LoopThreads&) = delete;
+
+ private:
+  const int before_;
 };
 
 /// Calls fn(begin, end) over disjoint ranges that cover [0, n), each at least `grain` long (but the

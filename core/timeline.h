@@ -181,6 +181,7 @@ namespace lanes {
 inline constexpr const char* kMain = "main";
 inline constexpr const char* kReadAhead = "read-ahead";
 inline constexpr const char* kTokenizer = "tokenizer";
+inline constexpr const char* kRequestWorker = "request worker";
 inline constexpr const char* kDecoderProcess = "decoder process";
 inline constexpr const char* kWorker = "OpenMP worker";
 }  // namespace lanes

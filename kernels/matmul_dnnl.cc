@@ -117,7 +117,7 @@ std::shared_ptr<const Kernel> compile(const Key& key, const dnnl::engine& engine
 }
 
 std::shared_ptr<const Kernel> find_kernel(const DnnlProduct& p) {
-  // oneDNN asks OpenMP, whose setting is per thread; ours holds for the process.
+  // oneDNN asks OpenMP, whose setting is per thread; ours is the process's or LoopThreads'.
   if (omp_get_max_threads() != num_threads()) omp_set_num_threads(num_threads());
   const Key key = {.m = p.m,
                    .n = p.n,

@@ -35,6 +35,10 @@ class Decoder {
  public:
   virtual ~Decoder() = default;
 
+  /// Another decoder over the same weights, with a workspace of its own: the two may run at the
+  /// same time, with caches of either. Throws Error{kOutOfMemory}.
+  virtual std::unique_ptr<Decoder> replica() const = 0;
+
   virtual std::int64_t vocab_size() const = 0;
   virtual std::int64_t hidden_size() const = 0;
   virtual std::int64_t max_position_embeddings() const = 0;

@@ -6,7 +6,9 @@
 
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "pipeline/memory_ledger.h"
 #include "pipeline/prompt_prefill.h"
+#include "pipeline/replica_pool.h"
 #include "pipeline/turn.h"
 
 namespace reelm::pipeline {
@@ -33,13 +35,13 @@ std::vector<StageTime> stage_times(const Trace& trace) {
   return out;
 }
 
-/// Memory a turn plans for, against the limit and what the system has. Before any work.
-void check_memory(const Model& model, const EngineOptions& options, const Request& request,
-                  const PlannedTurn& turn, std::int64_t new_kv_bytes) {
+/// Memory a turn plans for, against the limit and what the system has left. Before any work.
+MemoryLedger::Promise promise_memory(MemoryLedger& ledger, const Model& model,
+                                     const EngineOptions& options, const Request& request,
+                                     const PlannedTurn& turn, std::int64_t new_kv_bytes) {
   const Limits& limits = options.limits;
   const std::int64_t activations = activation_bytes(model, options, request, turn);
   const std::int64_t total = activations + new_kv_bytes;
-  const std::int64_t available = available_memory_bytes();
   const std::int64_t prompt_tokens =
       std::ssize(turn.ids) + (turn.guided ? std::ssize(turn.unconditional_ids) : 0);
   const auto refuse = [&](const char* what, std::int64_t bound) {
@@ -50,7 +52,18 @@ void check_memory(const Model& model, const EngineOptions& options, const Reques
         total >> 20, new_kv_bytes >> 20, prompt_tokens, activations >> 20, what, bound >> 20);
   };
   if (total > limits.request_bytes) refuse("the limit request-bytes", limits.request_bytes);
-  if (available > 0 && total > available) refuse("the memory available", available);
+  std::int64_t left = 0;
+  std::optional<MemoryLedger::Promise> promise = ledger.promise(total, left);
+  if (!promise) refuse("the memory available", left);
+  return std::move(*promise);
+}
+
+int checked_replicas(int replicas) {
+  constexpr int kMost = 1024;
+  if (replicas < 1 || replicas > kMost) {
+    throw_error(ErrorCode::kInvalidArgument, "replicas is {}, expected 1 to {}", replicas, kMost);
+  }
+  return replicas;
 }
 
 }  // namespace
@@ -86,9 +99,22 @@ Request Request::question(const std::vector<preprocess::MediaSource>& media, std
 }
 
 struct Engine::Impl {
+  Impl(Model model_in, const EngineOptions& options_in)
+      : model(std::move(model_in)),
+        options(options_in),
+        replicas(model, checked_replicas(options.replicas)) {}
+
   Model model;
   EngineOptions options;
+  ReplicaPool replicas;
+  MemoryLedger memory{available_memory_bytes};
 
+  /// Threads of a request's loops: its share beside those of other replicas; 0: as everywhere.
+  int threads_per_request() const {
+    if (options.replicas == 1) return options.threads;
+    const int all = options.threads > 0 ? options.threads : num_threads();
+    return std::max(1, all / options.replicas);
+  }
   RequestPlan plan(const Request& request) const;
   llm::KvType kv_type() const { return options.kv_dtype.value_or(model.decoder->kv_type()); }
 };
@@ -127,7 +153,7 @@ struct Session::Impl {
   Answer ask(const Request& request);
 
  private:
-  Answer take_turn(const Request& request);
+  Answer take_turn(Model& model, const Request& request);
   void make_caches(const PlannedTurn& turn);
 };
 
@@ -135,8 +161,10 @@ Answer Session::Impl::ask(const Request& request) {
   const std::int64_t length_before = caches.length();
   const std::int64_t unconditional_before = caches.unconditional_length();
   ConversationState state_before = state;
+  const ReplicaPool::Lease replica = engine->replicas.take(request.cancel);
+  const LoopThreads share(engine->threads_per_request());
   try {
-    return take_turn(request);
+    return take_turn(replica.model(), request);
   } catch (...) {
     if (caches.main != nullptr) caches.main->truncate(length_before);
     if (caches.unconditional != nullptr) caches.unconditional->truncate(unconditional_before);
@@ -156,8 +184,7 @@ void Session::Impl::make_caches(const PlannedTurn& turn) {
   if (turn.guided) make(caches.unconditional, std::ssize(turn.unconditional_ids));
 }
 
-Answer Session::Impl::take_turn(const Request& request) {
-  Model& model = engine->model;
+Answer Session::Impl::take_turn(Model& model, const Request& request) {
   const EngineOptions& options = engine->options;
   Answer answer;
   Trace trace;
@@ -167,7 +194,8 @@ Answer Session::Impl::take_turn(const Request& request) {
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
     PlannedTurn turn = plan_turn(model, options, request, state, caches, context, trace);
-    check_memory(model, options, request, turn, new_kv_bytes(turn));
+    const MemoryLedger::Promise memory =
+        promise_memory(engine->memory, model, options, request, turn, new_kv_bytes(turn));
     make_caches(turn);
     PromptPrefill prefill(model, request, turn, *caches.main);
     encode_media(model, options, request, turn, prefill, answer.media, trace);
@@ -181,8 +209,7 @@ Answer Session::Impl::take_turn(const Request& request) {
 }
 
 Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions& options) {
-  // Packing is a loop too.
-  if (options.threads > 0) set_num_threads(options.threads);
+  const LoopThreads threads(options.threads);  // packing is a loop too
   return telling_out_of_memory([&] {
     return Engine(open_model(model_dir, {.dtypes = options.dtypes,
                                          .limits = options.limits,
@@ -193,15 +220,14 @@ Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions&
 }
 
 Engine::Engine(Model model, const EngineOptions& options)
-    : impl_(std::make_unique<Impl>(Impl{std::move(model), options})) {
-  if (options.threads > 0) set_num_threads(options.threads);
-}
+    : impl_(std::make_unique<Impl>(std::move(model), options)) {}
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
 Engine::~Engine() = default;
 
 const Model& Engine::model() const noexcept { return impl_->model; }
 const Limits& Engine::limits() const noexcept { return impl_->options.limits; }
+int Engine::replicas() const noexcept { return impl_->options.replicas; }
 
 Answer Engine::ask(const Request& request) {
   return telling_out_of_memory([&] {

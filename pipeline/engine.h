@@ -25,7 +25,10 @@ namespace reelm::pipeline {
 /// How an engine is opened.
 struct EngineOptions {
   ModelDtypes dtypes = {};
-  int threads = 0;  ///< of all loops and matrix products; 0: as many as there are cores
+  int threads = 0;  ///< of loops and matrix products; 0: num_threads(), as many as there are cores
+  /// Requests answered at the same time, 1 or more: each over a replica of the model, which shares
+  /// its weights and has a workspace of its own, with an equal share of the threads.
+  int replicas = 1;
   Limits limits = {};
   /// Read, resize and patchify the next slice in a thread of its own while one is encoded or the
   /// prompt is taken in. Answers are the same, bit for bit.
@@ -35,7 +38,7 @@ struct EngineOptions {
   /// Media are decoded by confined processes of this, which outlives the engine; null: in this
   /// process.
   const preprocess::Sandbox* sandbox = nullptr;
-  std::optional<llm::KvType> kv_dtype;  ///< of cached keys and values; else what suits the weights
+  std::optional<llm::KvType> kv_dtype = {};  ///< of cached keys and values; else what suits weights
 };
 
 /// What replaces the model's generation_config.json where it is set.
@@ -161,7 +164,9 @@ struct RequestPlan {
 
 class Session;
 
-/// A model and what it needs to answer. One request at a time; movable.
+/// A model and what it needs to answer. Thread-safe, but for being moved: as many requests as there
+/// are replicas are answered at a time, others wait. worker_pool.h has threads and a queue for
+/// them.
 class Engine {
  public:
   /// Opens a model directory. Throws Error as open_model.
@@ -174,7 +179,8 @@ class Engine {
 
   /// Answers one request that stands alone. Throws Error: kInvalidArgument, what opening and
   /// decoding media throw, kLimit (a prompt longer than max_position_embeddings or a limit: before
-  /// any work), kOutOfMemory, kCancelled. The engine stays usable after any of them.
+  /// any work), kOutOfMemory, kCancelled (while waiting for a replica too). The engine stays usable
+  /// after any of them.
   Answer ask(const Request& request);
 
   /// What ask(request) would cost. Opens the media, decodes nothing. Throws as ask. A medium read
@@ -183,6 +189,7 @@ class Engine {
 
   const Model& model() const noexcept;
   const Limits& limits() const noexcept;
+  int replicas() const noexcept;
 
  private:
   friend class Session;
@@ -191,7 +198,8 @@ class Engine {
 };
 
 /// A conversation: what was seen and said stays in the KV cache, so that a follow-up question costs
-/// its own tokens only. Does not outlive its engine.
+/// its own tokens only. Does not outlive its engine. One turn at a time; sessions of one engine may
+/// take turns at the same time.
 class Session {
  public:
   /// Room for `context` tokens in all; 0: max_position_embeddings (pages are taken as they fill).

@@ -304,6 +304,22 @@ std::string read_model_type(const std::filesystem::path& model_dir, const Limits
   return json_string(read_json_file(path, limits), "model_type", path.string());
 }
 
+Model Model::replica() const {
+  return {.directory = directory,
+          .model_type = model_type,
+          .dtypes = dtypes,
+          .weight_source = weight_source,
+          .warnings = warnings,
+          .checkpoint = checkpoint,
+          .cache = cache,
+          .tokenizer = tokenizer,
+          .vision = vision == nullptr ? nullptr : vision->replica(),
+          .decoder = decoder->replica(),
+          .preprocessor = preprocessor,
+          .generation = generation,
+          .tokens = tokens};
+}
+
 void Model::check_intact() const {
   if (checkpoint != nullptr) checkpoint->check_intact();
   if (cache != nullptr) cache->check_intact();

@@ -70,12 +70,16 @@ struct Model {
   std::vector<std::string> warnings;  ///< of opening it, one line each: trouble with the cache
   std::shared_ptr<const Checkpoint> checkpoint;
   std::shared_ptr<const SafetensorsFile> cache;  ///< packed weights in use; else null
-  std::unique_ptr<const llm::Tokenizer> tokenizer;
+  std::shared_ptr<const llm::Tokenizer> tokenizer;
   std::unique_ptr<vision::VisionEncoder> vision;
   std::unique_ptr<llm::Decoder> decoder;
   preprocess::PreprocessorConfig preprocessor;
   GenerationConfig generation;
   PromptTokens tokens;
+
+  /// Another model over the same weights and tokenizer, for a second request at the same time: its
+  /// encoder and decoder have workspaces of their own. Throws Error{kOutOfMemory}.
+  Model replica() const;
 
   /// Throws Error{kIo} naming the file of weights that was cut short while it was mapped, where the
   /// program called guard_mapped_files().

@@ -51,13 +51,14 @@ SliceStream::~SliceStream() {
 void SliceStream::start() {
   for (std::size_t i = 1; i < kSlices; ++i) (void)empty_.push(std::make_unique<Slice>());
   try {
-    thread_ = std::thread(&SliceStream::read_ahead, this);
+    thread_ = std::thread(&SliceStream::read_ahead, this, num_threads());
   } catch (const std::system_error& e) {
     throw_error(ErrorCode::kOutOfMemory, "no thread to read ahead in: {}", e.what());
   }
 }
 
-void SliceStream::read_ahead() noexcept {
+void SliceStream::read_ahead(int threads) noexcept {
+  const LoopThreads share(threads);  // the decoder's threads are so many
   const SerialLoops serial;
   const TimelineLane lane(lanes::kReadAhead);
   try {

@@ -88,7 +88,7 @@ class SliceStream {
 
  private:
   void start();
-  void read_ahead() noexcept;
+  void read_ahead(int threads) noexcept;
   std::optional<std::unique_ptr<Slice>> next_empty();
   std::optional<std::unique_ptr<Slice>> next_ready();
   /// How full the queues are, for who records.

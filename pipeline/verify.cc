@@ -217,7 +217,6 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
       options.model.empty() ? golden.model_directory() : options.model;
   // The proof is of the weights as stored.
   Engine engine = Engine::open(model_dir, {.dtypes = options.dtypes,
-                                           .threads = options.threads,
                                            .limits = options.limits,
                                            .packed_cache = {PackedCache::Mode::kOff, {}},
                                            .cancel = options.cancel,

@@ -14,7 +14,6 @@ struct VerifyOptions {
   std::filesystem::path model;               ///< empty: as the golden says
   std::vector<std::filesystem::path> media;  ///< empty: as the golden says
   ModelDtypes dtypes = {Dtype::kF32, Dtype::kAuto};
-  int threads = 0;
   Limits limits;
   std::optional<llm::KvType> kv_dtype;  ///< as in EngineOptions
   const CancelToken* cancel = nullptr;  ///< polled by every stage

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "../core/cancel.h"
 #include "../core/patch_batch.h"
@@ -15,6 +16,10 @@ namespace reelm::vision {
 class VisionEncoder {
  public:
   virtual ~VisionEncoder() = default;
+
+  /// Another encoder over the same weights, with a workspace of its own: the two may encode at the
+  /// same time. Throws Error{kOutOfMemory}.
+  virtual std::unique_ptr<VisionEncoder> replica() const = 0;
 
   /// Width of a patch row: channels * temporal_patch_size * patch_size^2.
   virtual std::int64_t patch_dim() const = 0;

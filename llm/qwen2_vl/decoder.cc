@@ -27,13 +27,16 @@ constexpr std::int64_t kPrefillRows = 512;
 class Qwen2VlDecoder final : public Decoder {
  public:
   Qwen2VlDecoder(const DecoderConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-                 DecoderWeights weights, kernels::ComputeType type)
+                 std::shared_ptr<const DecoderWeights> weights, kernels::ComputeType type)
       : config_(config),
         checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
         type_(type),
         inv_freq_(rope_inv_freq(config.rope_theta, config.head_dim)) {}
 
+  std::unique_ptr<Decoder> replica() const override {
+    return std::make_unique<Qwen2VlDecoder>(config_, checkpoint_, weights_, type_);
+  }
   std::int64_t vocab_size() const override { return config_.vocab_size; }
   std::int64_t hidden_size() const override { return config_.hidden_size; }
   std::int64_t max_position_embeddings() const override { return config_.max_position_embeddings; }
@@ -44,7 +47,7 @@ class Qwen2VlDecoder final : public Decoder {
     return type_ == kernels::ComputeType::kF32 ? KvType::kF32 : KvType::kBF16;
   }
   std::int64_t prefill_rows() const override { return kPrefillRows; }
-  std::size_t weight_bytes() const override { return weights_.size_bytes(); }
+  std::size_t weight_bytes() const override { return weights_->size_bytes(); }
   std::size_t workspace_bytes() const override {
     return sizeof(float) * static_cast<std::size_t>(kPrefillRows * row_floats());
   }
@@ -93,8 +96,8 @@ class Qwen2VlDecoder final : public Decoder {
   }
 
   const DecoderConfig config_;
-  const std::shared_ptr<const Checkpoint> checkpoint_;  // holds embed_tokens' bytes
-  const DecoderWeights weights_;
+  const std::shared_ptr<const Checkpoint> checkpoint_;   // holds embed_tokens' bytes
+  const std::shared_ptr<const DecoderWeights> weights_;  // of all replicas
   const kernels::ComputeType type_;
   const std::vector<float> inv_freq_;  // [head_dim / 2]
 
@@ -199,7 +202,7 @@ void Qwen2VlDecoder::check_input(const PromptInput& input) const {
 }
 
 void Qwen2VlDecoder::embed_token(TokenId id, float* out) const {
-  layers::copy_elements(weights_.embed_tokens, id * config_.hidden_size, config_.hidden_size, out);
+  layers::copy_elements(weights_->embed_tokens, id * config_.hidden_size, config_.hidden_size, out);
 }
 
 std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<const float> vision,
@@ -363,17 +366,17 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, Tensor
   };
   {
     TraceSpan span("llm.norm");
-    kernels::rms_norm(x_, weights_.layers[0].input_layernorm.data(), eps, normed_);
+    kernels::rms_norm(x_, weights_->layers[0].input_layernorm.data(), eps, normed_);
   }
-  for (std::size_t l = 0; l < weights_.layers.size(); ++l) {
+  for (std::size_t l = 0; l < weights_->layers.size(); ++l) {
     if (cancel != nullptr) cancel->check();
-    const LayerWeights& layer = weights_.layers[l];
+    const LayerWeights& layer = weights_->layers[l];
     const auto index = static_cast<std::int64_t>(l);
     const TimelineSpan layer_span("llm.layer", SpanKind::kLayer, {"layer", index});
     project_qkv(layer, index);
     // Behind the last layer's keys and values only the last row of a sequence matters, and only if
     // it is asked for.
-    const bool last_layer = l + 1 == weights_.layers.size();
+    const bool last_layer = l + 1 == weights_->layers.size();
     if (last_layer && logits.empty()) break;
     const std::int64_t first_row = last_layer ? n - sequences() : 0;
     const auto rows_of = [&](TensorView<float> view) {
@@ -387,15 +390,15 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, Tensor
     add_norm(rows_of(x_), rows_of(delta_), layer.post_attention_layernorm.data(), rows_of(normed_));
     feed_forward(layer, first_row);
     const float* next_norm =
-        last_layer ? weights_.norm.data() : weights_.layers[l + 1].input_layernorm.data();
+        last_layer ? weights_->norm.data() : weights_->layers[l + 1].input_layernorm.data();
     add_norm(rows_of(x_), rows_of(delta_), next_norm, rows_of(normed_));
     LayerTap::show(LayerTap::Part::kDecoder, index, rows_of(x_));
   }
   for (KvCache* cache : caches_) cache->advance(n / sequences());
   if (logits.empty()) return;
   TraceSpan span("llm.lm_head");
-  weights_.lm_head.forward({normed_.row(n - sequences()), {sequences(), config_.hidden_size}},
-                           logits);
+  weights_->lm_head.forward({normed_.row(n - sequences()), {sequences(), config_.hidden_size}},
+                            logits);
 }
 
 }  // namespace
@@ -403,7 +406,7 @@ void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, Tensor
 std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
                                       const layers::WeightReader& reader,
                                       kernels::ComputeType type) {
-  DecoderWeights weights = load_decoder_weights(reader, config, type);
+  auto weights = std::make_shared<const DecoderWeights>(load_decoder_weights(reader, config, type));
   return std::make_unique<Qwen2VlDecoder>(config, reader.checkpoint(), std::move(weights), type);
 }
 

@@ -193,6 +193,40 @@ class Bench(unittest.TestCase):
         self.fails(1, *TINY, "--matrix", "--batches", "1,512", "--inputs", "8,30000", "--outputs",
                    "8", "--limit-request-bytes", 50_000_000, says="batch 512, input 30000, output 8")
 
+    def test_replicas(self):
+        text = self.ok(*TINY, "--replicas", "1,3", "--prompt-tokens", 12, "--new-tokens", 4,
+                       "--requests", 5, "--repeat", 2)
+        self.assertEqual(text.splitlines()[0],
+                         "Replicas,Weights,Requests,PromptTokens,NewTokens,RequestsPerSecond,"
+                         "TokensPerSecond,MedianLatency(ms),MaxLatency(ms),PeakMemory(MB)")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        self.assertEqual([(r["Replicas"], r["Weights"]) for r in rows],
+                         [("1", "shared"), ("3", "shared"), ("1", "separate"), ("3", "separate")])
+        for r in rows:
+            self.assertEqual((r["Requests"], r["NewTokens"]), ("5", "20"))  # nothing ends an answer
+            self.assertGreaterEqual(int(r["PromptTokens"]), 12)
+            self.assertAlmostEqual(float(r["TokensPerSecond"]) / float(r["RequestsPerSecond"]), 4,
+                                   delta=0.01)
+            self.assertLessEqual(float(r["MedianLatency(ms)"]), float(r["MaxLatency(ms)"]))
+            self.assertGreater(int(r["PeakMemory(MB)"]), 0)
+        text = self.ok("--model", SOURCE / "models" / "demo", "--media", CLIP, "--replicas", "2",
+                       "--weights", "shared", "--new-tokens", 3, "--repeat", 1)
+        (row,) = csv.DictReader(io.StringIO(text))
+        self.assertEqual((row["Requests"], row["Weights"]), ("4", "shared"))
+
+    def test_bad_replicas(self):
+        for value in ("0", "1,", "a", "-1"):
+            self.fails(2, *TINY, f"--replicas={value}", says="--replicas")
+        self.fails(2, *TINY, "--replicas", "5000", says="replicas is 5000, expected 1 to 1024")
+        self.fails(2, *TINY, "--replicas", "1", "--weights", "some", says="--weights")
+        self.fails(2, *TINY, "--replicas", "1", "--requests", "0", says="--requests")
+        self.fails(2, *TINY, "--weights", "shared", says="--replicas")
+        self.fails(2, *TINY, "--requests", "2", says="--replicas")
+        for other in (("--per-token",), ("--matrix",), ("--grid", "1,4,4"), ("--json",)):
+            self.fails(2, *TINY, "--replicas", "1", *other, says=other[0])
+        self.fails(1, *TINY, "--replicas", "1", "--media", "/nowhere.mp4", says="/nowhere.mp4")
+        self.fails(2, "--model", "synthetic:nothing", "--replicas", "1", says="synthetic:tiny")
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",
@@ -201,9 +235,11 @@ class Bench(unittest.TestCase):
         self.fails(2, *TINY, "--grid", "1,4,6", "--media", CLIP)
         self.fails(2, *QUICK[:4], "--prompt-tokens", "6")  # 12 vision tokens alone
         self.fails(2, *TINY, "--prompt-tokens", "40000")
-        for flag in ("--repeat", "--new-tokens", "--threads", "--prompt-tokens"):
+        for flag in ("--repeat", "--new-tokens", "--prompt-tokens"):
             self.fails(2, *TINY, flag, "0")
             self.fails(2, *TINY, flag, "x")
+        for value in ("-1", "x", "99999"):
+            self.fails(2, *TINY, "--threads", value)
         self.fails(2, *TINY, "--dtype", "f64", says="f64")
         self.fails(2, *TINY, "--kv-dtype", "int4", says="int4")
         self.fails(2, *QUICK, "--json", "--csv")

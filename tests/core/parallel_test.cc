@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <thread>
 
 #include "core/error.h"
 
@@ -34,6 +35,30 @@ TEST(Parallel, WhatAThreadThrowsReachesTheCallerOnce) {
     });
     EXPECT_EQ(sum, 499'500);
   }
+  set_num_threads(0);
+}
+
+TEST(Parallel, AThreadsShareIsItsOwn) {
+  const auto pieces = [] {
+    std::atomic<int> count{0};
+    parallel_for(1000, 1, [&](std::int64_t, std::int64_t) { ++count; });
+    return count.load();
+  };
+  set_num_threads(4);
+  {
+    const LoopThreads two(2);
+    EXPECT_EQ(num_threads(), 2);
+    EXPECT_LE(pieces(), 2);
+    {
+      const LoopThreads one(1);
+      EXPECT_EQ(pieces(), 1);
+      const LoopThreads as_before(0);
+      EXPECT_EQ(num_threads(), 1);
+    }
+    EXPECT_EQ(num_threads(), 2);
+    std::thread([&] { EXPECT_EQ(num_threads(), 4); }).join();
+  }
+  EXPECT_EQ(num_threads(), 4);
   set_num_threads(0);
 }
 

@@ -55,6 +55,9 @@ class FakeTokenizer final : public llm::Tokenizer {
 /// Row r of the k-th call is filled with k.
 class FakeEncoder final : public vision::VisionEncoder {
  public:
+  std::unique_ptr<vision::VisionEncoder> replica() const override {
+    return std::make_unique<FakeEncoder>(*this);
+  }
   std::int64_t patch_dim() const override { return 1176; }
   std::int64_t hidden_size() const override { return 4; }
   std::int64_t spatial_merge_size() const override { return 2; }
@@ -77,6 +80,10 @@ class FakeEncoder final : public vision::VisionEncoder {
 /// it was given.
 class FakeDecoder final : public llm::Decoder {
  public:
+  /// With a copy of the script.
+  std::unique_ptr<llm::Decoder> replica() const override {
+    return std::make_unique<FakeDecoder>(*this);
+  }
   std::int64_t vocab_size() const override { return FakeTokenizer::kVocabulary; }
   std::int64_t hidden_size() const override { return 4; }
   std::int64_t max_position_embeddings() const override { return context; }

@@ -26,13 +26,17 @@ constexpr std::int64_t kMlpRows = 1024;
 
 class Encoder final : public VisionEncoder {
  public:
-  Encoder(const VisionConfig& config, VisionWeights weights, kernels::ComputeType type)
+  Encoder(const VisionConfig& config, std::shared_ptr<const VisionWeights> weights,
+          kernels::ComputeType type)
       : config_(config), weights_(std::move(weights)), type_(type) {}
 
+  std::unique_ptr<VisionEncoder> replica() const override {
+    return std::make_unique<Encoder>(config_, weights_, type_);
+  }
   std::int64_t patch_dim() const override { return config_.patch_dim(); }
   std::int64_t hidden_size() const override { return config_.hidden_size; }
   std::int64_t spatial_merge_size() const override { return config_.spatial_merge_size; }
-  std::size_t weight_bytes() const override { return weights_.size_bytes(); }
+  std::size_t weight_bytes() const override { return weights_->size_bytes(); }
 
   std::size_t workspace_bytes(std::int64_t h, std::int64_t w) const override {
     const std::int64_t n = h * w;
@@ -51,7 +55,7 @@ class Encoder final : public VisionEncoder {
   void merge(TensorView<float> out);
 
   const VisionConfig config_;
-  const VisionWeights weights_;
+  const std::shared_ptr<const VisionWeights> weights_;  // of all replicas
   const kernels::ComputeType type_;
   RotaryTable rotary_;  // of the last h x w
 
@@ -100,15 +104,15 @@ void Encoder::encode(const PatchBatch& patches, TensorView<float> out, const Can
 
   {
     TraceSpan span("vit.patch_embed");
-    weights_.patch_embed.forward(patches.pixels, x_);
+    weights_->patch_embed.forward(patches.pixels, x_);
   }
   const std::vector<std::int64_t> seqlens = cu_seqlens(patches.grid_thw);
-  for (std::size_t i = 0; i < weights_.blocks.size(); ++i) {
+  for (std::size_t i = 0; i < weights_->blocks.size(); ++i) {
     if (cancel != nullptr) cancel->check();
     const auto index = static_cast<std::int64_t>(i);
     const TimelineSpan span("vit.layer", SpanKind::kLayer, {"layer", index});
-    attention_block(weights_.blocks[i], seqlens);
-    mlp_block(weights_.blocks[i]);
+    attention_block(weights_->blocks[i], seqlens);
+    mlp_block(weights_->blocks[i]);
     LayerTap::show(LayerTap::Part::kVision, index, x_);
   }
   merge(out);
@@ -175,7 +179,7 @@ void Encoder::mlp_block(const BlockWeights& block) {
 
 void Encoder::merge(TensorView<float> out) {
   TraceSpan span("vit.merger");
-  kernels::layer_norm(x_, weights_.ln_q.weight.data(), weights_.ln_q.bias.data(), kLayerNormEps,
+  kernels::layer_norm(x_, weights_->ln_q.weight.data(), weights_->ln_q.bias.data(), kLayerNormEps,
                       normed_);
   // merge^2 neighbours lie in consecutive rows: the concatenation is a view.
   const std::int64_t rows = out.size(0);
@@ -183,8 +187,8 @@ void Encoder::merge(TensorView<float> out) {
       config_.embed_dim * config_.spatial_merge_size * config_.spatial_merge_size;
   const TensorView<float> groups(normed_.data(), {rows, width});
   const TensorView<float> hidden(x_.data(), {rows, width});  // x has been read for the last time
-  weights_.merger_fc1.forward(groups, hidden, kernels::Activation::kGelu);
-  weights_.merger_fc2.forward(hidden, out);
+  weights_->merger_fc1.forward(groups, hidden, kernels::Activation::kGelu);
+  weights_->merger_fc2.forward(hidden, out);
 }
 
 }  // namespace
@@ -192,7 +196,9 @@ void Encoder::merge(TensorView<float> out) {
 std::unique_ptr<VisionEncoder> make_encoder(const VisionConfig& config,
                                             const layers::WeightReader& reader,
                                             kernels::ComputeType type) {
-  return std::make_unique<Encoder>(config, load_vision_weights(reader, config, type), type);
+  return std::make_unique<Encoder>(
+      config, std::make_shared<const VisionWeights>(load_vision_weights(reader, config, type)),
+      type);
 }
 
 }  // namespace reelm::vision::qwen2_vl
