@@ -128,10 +128,11 @@ std::string plan_text(const pipeline::RequestPlan& plan) {
   }
   out += fmt::format(
       "prompt: {} tokens, {} of them vision; answer: up to {} tokens\nmemory: KV cache {:.1f} MB, "
-      "activations {:.1f} MB\n",
+      "activations {:.1f} MB, decoded frames up to {:.1f} MB\n",
       plan.prompt_tokens, plan.vision_tokens, plan.max_new_tokens,
       static_cast<double>(plan.kv_cache_bytes) / 1e6,
-      static_cast<double>(plan.activation_bytes) / 1e6);
+      static_cast<double>(plan.activation_bytes) / 1e6,
+      static_cast<double>(plan.decoding_bytes) / 1e6);
   return out;
 }
 

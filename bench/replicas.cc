@@ -40,9 +40,9 @@ Served serve(const MakeEngine& make, std::int64_t count, bool shared, std::size_
   for (std::int64_t i = 0; i < engines; ++i) {
     if (i > 0) {
       const pipeline::Model& model = out.engines.front()->model();
-      check_copy(static_cast<std::int64_t>(model.decoder->weight_bytes() +
-                                           model.vision->weight_bytes()),
-                 i, count);
+      check_copy(
+          static_cast<std::int64_t>(model.decoder->weight_bytes() + model.vision->weight_bytes()),
+          i, count);
     }
     out.engines.push_back(make(shared ? replicas : 1, threads));
     out.pools.push_back(std::make_unique<pipeline::WorkerPool>(*out.engines.back(), requests));
@@ -135,12 +135,12 @@ std::string replicas_csv_header() {
 }
 
 std::string to_csv(const ReplicaCell& cell) {
-  return fmt::format(
-      "{},{},{},{},{},{:.4f},{:.3f},{:.1f},{:.1f},{}\n", cell.replicas,
-      cell.shared ? "shared" : "separate", cell.requests, cell.prompt_tokens, cell.new_tokens,
-      cell.requests_per_second(), cell.tokens_per_second(), median(cell.latencies_ms),
-      *std::max_element(cell.latencies_ms.begin(), cell.latencies_ms.end()),
-      cell.peak_memory_bytes >> 20);
+  return fmt::format("{},{},{},{},{},{:.4f},{:.3f},{:.1f},{:.1f},{}\n", cell.replicas,
+                     cell.shared ? "shared" : "separate", cell.requests, cell.prompt_tokens,
+                     cell.new_tokens, cell.requests_per_second(), cell.tokens_per_second(),
+                     median(cell.latencies_ms),
+                     *std::max_element(cell.latencies_ms.begin(), cell.latencies_ms.end()),
+                     cell.peak_memory_bytes >> 20);
 }
 
 }  // namespace reelm::bench

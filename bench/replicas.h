@@ -26,9 +26,9 @@ struct ReplicaCell {
   std::int64_t replicas = 0;
   bool shared = true;
   std::int64_t requests = 0;
-  std::int64_t prompt_tokens = 0;      ///< of a request
-  std::int64_t new_tokens = 0;         ///< of all requests
-  double total_ms = 0.0;               ///< until the last answer
+  std::int64_t prompt_tokens = 0;  ///< of a request
+  std::int64_t new_tokens = 0;     ///< of all requests
+  double total_ms = 0.0;           ///< until the last answer
   /// Of each request: from when the first was queued to its last text.
   std::vector<double> latencies_ms = {};
   std::int64_t peak_memory_bytes = 0;  ///< of the process, weights included

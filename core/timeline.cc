@@ -15,19 +15,23 @@ namespace reelm {
 
 std::atomic<bool> Timeline::on_{false};
 
-namespace {
-
-// Between two looks at the memory in use, which take 5 us each.
-constexpr std::int64_t kMemoryEveryNs = 2'000'000;
-
+namespace internal {
 struct OpenLane {
   const char* name = nullptr;
   int number = 0;
-  bool taken = true;  // by a living thread; guarded by the recorder's mutex
+  bool taken = true;  // by a thread; guarded by the recorder's mutex
   std::mutex mutex;   // of what follows: the thread's, and stop()'s
   bool closed = false;
   TimelineRecording::Lane record;
 };
+}  // namespace internal
+
+namespace {
+
+using internal::OpenLane;
+
+// Between two looks at the memory in use, which take 5 us each.
+constexpr std::int64_t kMemoryEveryNs = 2'000'000;
 
 /// All there is of the recorder but whether it is on.
 struct Recorder {
@@ -53,34 +57,19 @@ struct Recorder {
 };
 
 Recorder& recorder() {
-  // Never destroyed: threads that end after main() give their lanes back.
+  // Never destroyed: threads may end after main().
   static Recorder& instance = *new Recorder;
   return instance;
 }
 
-/// Nothing to destroy: that takes memory when a thread first looks at it, and the C library ends
-/// the process where there is none, so only threads that record pay for it (HeldLane).
+/// Nothing to destroy: registering that takes memory, and the C library ends the process where
+/// there is none.
 struct ThisThread {
-  const char* name = "thread";
-  int number = 0;
   TimelineSpan* innermost = nullptr;
-  OpenLane* lane = nullptr;
+  OpenLane* lane = nullptr;  // its TimelineLane's; of the thread that records: the recorder's
   std::uint64_t generation = 0;
 };
 thread_local constinit ThisThread t_this;
-
-/// Gives the lane back when the thread ends.
-struct HeldLane {
-  std::shared_ptr<OpenLane> lane;
-
-  ~HeldLane() {
-    if (lane == nullptr) return;
-    t_this.lane = nullptr;
-    const std::lock_guard<std::mutex> lock(recorder().mutex);
-    lane->taken = false;
-  }
-};
-thread_local HeldLane t_held;
 
 std::string lane_title(const Recorder& r, const char* name, int number) {
   const std::string title = number > 0 ? fmt::format("{} {}", name, number) : name;
@@ -90,7 +79,7 @@ std::string lane_title(const Recorder& r, const char* name, int number) {
   return same > 0 ? fmt::format("{} ({})", title, same + 1) : title;
 }
 
-/// A lane of that name which no living thread has, else a new one. With the recorder's mutex held.
+/// A lane of that name which no thread has now, else a new one. With the recorder's mutex held.
 std::shared_ptr<OpenLane> take_lane(Recorder& r, const char* name, int number) {
   for (const std::shared_ptr<OpenLane>& lane : r.lanes) {
     if (lane->taken || std::string_view(lane->name) != name || lane->number != number) continue;
@@ -105,16 +94,10 @@ std::shared_ptr<OpenLane> take_lane(Recorder& r, const char* name, int number) {
   return lane;
 }
 
-OpenLane& lane_of_this_thread() {
-  Recorder& r = recorder();
-  const std::uint64_t generation = r.generation.load(std::memory_order_acquire);
-  if (t_this.lane == nullptr || t_this.generation != generation) {
-    const std::lock_guard<std::mutex> lock(r.mutex);
-    t_held.lane = take_lane(r, t_this.name, t_this.number);
-    t_this.lane = t_held.lane.get();
-    t_this.generation = generation;
-  }
-  return *t_this.lane;
+/// Null: the thread has none in this recording.
+OpenLane* lane_of_this_thread() noexcept {
+  const bool current = t_this.generation == recorder().generation.load(std::memory_order_acquire);
+  return current ? t_this.lane : nullptr;
 }
 
 void note_memory(std::int64_t now) noexcept {
@@ -170,10 +153,8 @@ void Timeline::start(std::size_t most_events) {
   r.dropped = 0;
   r.begin_ns = now_ns();
   r.next_memory_ns = 0;
-  const std::uint64_t generation = r.generation.fetch_add(1, std::memory_order_release) + 1;
-  t_held.lane = take_lane(r, lanes::kMain, 0);
-  t_this.lane = t_held.lane.get();
-  t_this.generation = generation;
+  t_this.lane = take_lane(r, lanes::kMain, 0).get();
+  t_this.generation = r.generation.fetch_add(1, std::memory_order_release) + 1;
   on_ = true;
 }
 
@@ -189,6 +170,7 @@ TimelineRecording Timeline::stop() {
     out.lanes.push_back(std::move(lane->record));
   }
   r.lanes.clear();
+  t_this.lane = nullptr;
   out.counters = std::exchange(r.counters, {});
   out.begin_ns = r.begin_ns;
   out.dropped = r.dropped;
@@ -237,12 +219,23 @@ const char* Timeline::at_work() noexcept {
   return (in_operation ? around : span)->open_->event.name;
 }
 
-TimelineLane::TimelineLane(const char* name, int number) noexcept
-    : name_(std::exchange(t_this.name, name)), number_(std::exchange(t_this.number, number)) {}
+TimelineLane::TimelineLane(const char* name, int number) noexcept {
+  if (!Timeline::on() || lane_of_this_thread() != nullptr) return;
+  Recorder& r = recorder();
+  try {
+    const std::lock_guard<std::mutex> lock(r.mutex);
+    lane_ = take_lane(r, name, number);
+    t_this.lane = lane_.get();
+    t_this.generation = r.generation;
+  } catch (...) {  // its spans are not recorded
+  }
+}
 
 TimelineLane::~TimelineLane() {
-  t_this.name = name_;
-  t_this.number = number_;
+  if (lane_ == nullptr) return;
+  t_this.lane = nullptr;
+  const std::lock_guard<std::mutex> lock(recorder().mutex);
+  lane_->taken = false;
 }
 
 void TimelineSpan::begin(const char* name, SpanKind kind, NamedNumber index) noexcept {
@@ -274,19 +267,19 @@ void TimelineSpan::end() noexcept {
     open_->parent->open_->event.bytes += event.bytes;
   }
   Recorder& r = recorder();
+  OpenLane* const lane = Timeline::on() ? lane_of_this_thread() : nullptr;
   // Begun in an earlier recording, it belongs to none.
-  if (!Timeline::on() || event.begin_ns < r.begin_ns) return;
+  if (lane == nullptr || event.begin_ns < r.begin_ns) return;
   if (shows_memory(event.kind)) note_memory(now);
   if (!r.has_room(event.kind)) return;
   try {
-    OpenLane& lane = lane_of_this_thread();
-    const std::lock_guard<std::mutex> lock(lane.mutex);
-    if (lane.closed) return;
+    const std::lock_guard<std::mutex> lock(lane->mutex);
+    if (lane->closed) return;
     if (open_->told) {
-      event.facts = std::ssize(lane.record.facts);
-      lane.record.facts.push_back(open_->facts);
+      event.facts = std::ssize(lane->record.facts);
+      lane->record.facts.push_back(open_->facts);
     }
-    lane.record.events.push_back(event);
+    lane->record.events.push_back(event);
   } catch (...) {
     ++r.dropped;
   }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -84,11 +85,13 @@ class Timeline {
   /// Events kept at most: about 130 MB, the decoding of some 1,000 tokens by a model of 28 layers.
   static constexpr std::size_t kMostEvents = std::size_t{1} << 20;
 
-  /// Forgets what was recorded and begins anew; the calling thread's lane is "main". Once
+  /// Forgets what was recorded and begins anew; the calling thread's lane is "main". Other threads
+  /// are recorded where they have a TimelineLane. Once
   /// `most_events` are there further ones are only counted, but for stages: a sixteenth more of
   /// those fits, so that what surrounds the others is there too.
   static void start(std::size_t most_events = kMostEvents);
-  /// Ends recording and hands out what there is. Spans that have not ended are not in it.
+  /// Ends recording and hands out what there is. Spans that have not ended are not in it. To be
+  /// called by the thread that started it.
   static TimelineRecording stop();
   /// Ends recording without a word: for a child process, which must not lock or free anything that
   /// another thread of its parent may have held.
@@ -113,8 +116,13 @@ class Timeline {
   static std::atomic<bool> on_;
 };
 
-/// What this thread's lane is called if it gets one while the object lives: "name" or "name
-/// number" (from 1). Costs two stores.
+namespace internal {
+struct OpenLane;
+}
+
+/// A lane of this thread's while the object lives, "name" or "name number" (from 1), if a recording
+/// is on when it is made and the thread has none. No thread_local object in its place: those with a
+/// destructor end the process when there is no memory.
 class TimelineLane {
  public:
   explicit TimelineLane(const char* name, int number = 0) noexcept;
@@ -123,8 +131,7 @@ class TimelineLane {
   TimelineLane& operator=(const TimelineLane&) = delete;
 
  private:
-  const char* name_;
-  int number_;
+  std::shared_ptr<internal::OpenLane> lane_;
 };
 
 class TimelineSpan;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/checked.h"
 #include "core/parallel.h"
 #include "core/throw.h"
 #include "pipeline/memory_ledger.h"
@@ -41,15 +42,18 @@ MemoryLedger::Promise promise_memory(MemoryLedger& ledger, const Model& model,
                                      const PlannedTurn& turn, std::int64_t new_kv_bytes) {
   const Limits& limits = options.limits;
   const std::int64_t activations = activation_bytes(model, options, request, turn);
-  const std::int64_t total = activations + new_kv_bytes;
+  const std::int64_t frames = decoding_bytes(turn);
+  const std::int64_t total =
+      checked_add(checked_add(activations, new_kv_bytes, "the request"), frames, "the request");
   const std::int64_t prompt_tokens =
       std::ssize(turn.ids) + (turn.guided ? std::ssize(turn.unconditional_ids) : 0);
   const auto refuse = [&](const char* what, std::int64_t bound) {
     throw_error(
         ErrorCode::kLimit,
-        "the request needs {} MB ({} MB of KV cache for {} tokens, {} MB of activations), {} "
-        "is {} MB",
-        total >> 20, new_kv_bytes >> 20, prompt_tokens, activations >> 20, what, bound >> 20);
+        "the request needs {} MB ({} MB of KV cache for {} tokens, {} MB of activations, {} MB of "
+        "decoded frames), {} is {} MB",
+        total >> 20, new_kv_bytes >> 20, prompt_tokens, activations >> 20, frames >> 20, what,
+        bound >> 20);
   };
   if (total > limits.request_bytes) refuse("the limit request-bytes", limits.request_bytes);
   std::int64_t left = 0;
@@ -131,6 +135,7 @@ RequestPlan Engine::Impl::plan(const Request& request) const {
   plan.max_new_tokens = turn.max_new_tokens;
   plan.kv_cache_bytes =
       new_positions(turn) * model.decoder->kv_shape().bytes_per_position(kv_type());
+  plan.decoding_bytes = decoding_bytes(turn);
   plan.activation_bytes = activation_bytes(model, options, request, turn);
   return plan;
 }

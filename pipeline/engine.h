@@ -159,6 +159,7 @@ struct RequestPlan {
   std::int64_t unconditional_tokens = 0;  ///< of guidance's second prompt; 0 without guidance
   std::int64_t max_new_tokens = 0;
   std::int64_t kv_cache_bytes = 0;    ///< of both sequences under guidance
+  std::int64_t decoding_bytes = 0;    ///< decoded frames held at a time, at most
   std::int64_t activation_bytes = 0;  ///< slices and vision rows held at a time, workspaces
 };
 

@@ -8,7 +8,9 @@ namespace reelm::pipeline {
 // Both bounds are from above: what was promised may not be taken yet, and others than us may have
 // taken memory since.
 std::int64_t MemoryLedger::left_now() const noexcept {
-  return std::min(available_(), at_first_ - promised_);
+  const std::int64_t now = available_();
+  const std::int64_t unpromised = at_first_ - promised_;
+  return now > 0 ? std::min(now, unpromised) : unpromised;
 }
 
 std::optional<MemoryLedger::Promise> MemoryLedger::promise(std::int64_t bytes, std::int64_t& left) {

@@ -169,6 +169,12 @@ std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
                      "activations");
 }
 
+std::int64_t decoding_bytes(const PlannedTurn& turn) {
+  std::int64_t most = 0;
+  for (const PlannedMedium& medium : turn.media) most = std::max(most, medium.plan.decoding_bytes);
+  return most;
+}
+
 std::int64_t new_positions(const PlannedTurn& turn) {
   const std::int64_t main = std::ssize(turn.ids) + turn.max_new_tokens;
   return turn.guided ? main + std::ssize(turn.unconditional_ids) + turn.max_new_tokens : main;

@@ -66,6 +66,9 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
 /// Positions that the turn fills at most, of both sequences.
 std::int64_t new_positions(const PlannedTurn& turn);
 
+/// Bytes of frames that the decoder holds at a time, at their most: media are read one by one.
+std::int64_t decoding_bytes(const PlannedTurn& turn);
+
 /// Bytes of the slices and vision rows held at a time and of the workspaces, at their largest.
 std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
                               const Request& request, const PlannedTurn& turn);

@@ -30,8 +30,8 @@ struct WorkerPool::Impl {
   }
 
   void work(int number) noexcept {
-    const TimelineLane lane(lanes::kRequestWorker, number);
     while (std::optional<Task> task = queue.pop()) {
+      const TimelineLane lane(lanes::kRequestWorker, number);
       note_depth();
       (*task)();  // what it throws goes to the future
     }
@@ -85,9 +85,8 @@ WorkerPool::~WorkerPool() {
 
 std::future<Answer> WorkerPool::submit(Request request) {
   return telling_out_of_memory([&] {
-    return impl_->submit(std::move(request), [&engine = impl_->engine](const Request& r) {
-      return engine.ask(r);
-    });
+    return impl_->submit(std::move(request),
+                         [&engine = impl_->engine](const Request& r) { return engine.ask(r); });
   });
 }
 

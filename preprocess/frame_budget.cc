@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "core/checked.h"
 #include "core/throw.h"
 
 namespace reelm::preprocess {
@@ -41,6 +42,14 @@ int FrameBudget::threads(const AVCodecParameters& parameters, int threads) const
   if (one > shared_->limit) fail(one);
   const std::int64_t room = shared_->limit / std::max<std::int64_t>(one, 1) - kHeldFrames;
   return static_cast<int>(std::clamp<std::int64_t>(room, 1, threads));
+}
+
+std::int64_t FrameBudget::most(const Limits& limits, const StreamInfo& stream, int threads) {
+  const AVPixelFormat format = av_get_pix_fmt(stream.pixel_format.c_str());  // -1: not known
+  const std::int64_t one =
+      frame_bytes(format, static_cast<int>(stream.width), static_cast<int>(stream.height));
+  return std::min(limits.decoded_bytes,
+                  checked_mul(one, kHeldFrames + threads, "frames of the decoder"));
 }
 
 void FrameBudget::attach(AVCodecContext& codec) {

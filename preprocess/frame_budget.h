@@ -8,6 +8,7 @@
 
 #include "core/limits.h"
 #include "preprocess/ffmpeg.h"
+#include "preprocess/media.h"
 
 namespace reelm::preprocess {
 
@@ -22,6 +23,9 @@ class FrameBudget {
   /// How many of `threads` frame threads the limit has room for, each of which holds a frame.
   /// Throws Error{kLimit} naming decoded-bytes when it has not even for one frame.
   int threads(const AVCodecParameters& parameters, int threads) const;
+
+  /// Bytes of frames that decoding the stream in so many threads holds at most, for planning.
+  static std::int64_t most(const Limits& limits, const StreamInfo& stream, int threads);
 
   /// Makes the decoder count its frames here; before it is opened. Frames may outlive both.
   void attach(AVCodecContext& codec);

@@ -61,8 +61,7 @@ ImageHeader read_image_header(std::span<const std::byte> bytes, const std::strin
     throw_error(ErrorCode::kLimit, "{}: an image of {}x{}, over the limit frame-pixels ({})", name,
                 width, height, limits.frame_pixels);
   }
-  // The codec's RGBA and the RGB made of it.
-  const std::int64_t decoded = checked_mul(height * width, 7, "image");
+  const std::int64_t decoded = checked_mul(height * width, kDecodedImagePixel, "image");
   if (decoded > limits.decoded_bytes) {
     throw_error(ErrorCode::kLimit,
                 "{}: an image of {}x{} takes {} bytes, over the limit "

@@ -23,6 +23,9 @@ const char* image_format_name(ImageFormat format) noexcept;
 /// From the first bytes (12 are enough); nothing when they are no such image.
 std::optional<ImageFormat> detect_image(std::span<const std::byte> head) noexcept;
 
+/// Bytes a pixel takes while an image is decoded: the codec's RGBA and the RGB made of it.
+inline constexpr std::int64_t kDecodedImagePixel = 7;
+
 /// What the header says.
 struct ImageHeader {
   ImageFormat format = ImageFormat::kPng;

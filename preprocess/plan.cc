@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/checked.h"
+#include "core/parallel.h"
 #include "core/throw.h"
+#include "preprocess/frame_budget.h"
+#include "preprocess/image.h"
 #include "preprocess/media_impl.h"
 
 namespace reelm::preprocess {
@@ -129,6 +133,14 @@ void plan_video(Media& media, const PreprocessorConfig& config, const SamplingOp
   finish_grid(plan, config, n);
 }
 
+std::int64_t decoding_bytes(const MediaInfo& info, const Limits& limits) {
+  const StreamInfo& stream = info.video();
+  const std::int64_t pixels = checked_mul(stream.width, stream.height, "pixels");
+  if (info.kind == MediaInfo::Kind::kImage) return checked_mul(pixels, kDecodedImagePixel, "image");
+  return checked_add(FrameBudget::most(limits, stream, num_threads()),
+                     checked_mul(pixels, 3, "pixels"), "frames");
+}
+
 }  // namespace
 
 MediaPlan plan_media(Media& media, const PreprocessorConfig& config, const SamplingOptions& options,
@@ -140,6 +152,7 @@ MediaPlan plan_media(Media& media, const PreprocessorConfig& config, const Sampl
   } else {
     plan_video(media, config, options, limits, cancel, plan);
   }
+  plan.decoding_bytes = decoding_bytes(media.info(), limits);
   return plan;
 }
 

@@ -30,7 +30,10 @@ struct MediaPlan {
   Size source;         ///< of a frame, after rotation; with square_pixels the size it is shown at
   Size resized;        ///< multiples of patch_size * merge_size
   GridThw grid_thw{};  ///< patches
-  std::int64_t n_vision_tokens = 0;   ///< t*h*w / merge_size^2
+  std::int64_t n_vision_tokens = 0;  ///< t*h*w / merge_size^2
+  /// Bytes of frames that decoding may hold at a time, at most: those of the decoder's threads, its
+  /// references, and the RGB of one.
+  std::int64_t decoding_bytes = 0;
   std::vector<std::string> warnings;  ///< one line each
 
   std::int64_t n_slices() const noexcept { return grid_thw[0]; }

@@ -437,7 +437,8 @@ class Trace(CliTest):
                 stack.append(e)
 
         def named(self, name, kind=None):
-            return [e for e in self if e["name"] == name and kind in (None, e["cat"])]
+            """By name; shares of loops bear that of their operation and are left out."""
+            return [e for e in self if e["name"] == name and e["cat"] != "share" and kind in (None, e["cat"])]
 
         def inside(self, around):
             return [e for e in self if e["parent"] is around]

@@ -137,20 +137,36 @@ TEST(Timeline, ThreadsOfOneNameAtATimeHaveLanesOfTheirOwn) {
   EXPECT_EQ(lane(recording, "reader (2)")->events.size(), 1u);
 }
 
+TEST(Timeline, AThreadWithoutALaneIsNotRecorded) {
+  Timeline::start();
+  std::thread([] { const TimelineSpan span("work", SpanKind::kStage); }).join();
+  const TimelineLane other("other");  // this thread has one
+  { const TimelineSpan span("mine", SpanKind::kStage); }
+  const TimelineRecording recording = Timeline::stop();
+  ASSERT_EQ(recording.lanes.size(), 1u);
+  EXPECT_EQ(recording.lanes[0].name, "main");
+  ASSERT_EQ(recording.lanes[0].events.size(), 1u);
+  EXPECT_STREQ(recording.lanes[0].events[0].name, "mine");
+}
+
 TEST(Timeline, ThreadsMayEndSpansWhileItStops) {
   for (int round = 0; round < 20; ++round) {
     Timeline::start();
-    std::atomic<bool> done{false};
+    std::atomic<bool> begun{false}, done{false};
     std::thread busy([&] {
-      while (!done) {
+      const TimelineLane named("busy");
+      for (; !done; begun = true) {
         TimelineSpan span("work", SpanKind::kKernel);
         span.tell({.flop = 1});
         Timeline::count("n", {"n", 1});
       }
     });
+    while (!begun) std::this_thread::yield();
     const TimelineRecording recording = Timeline::stop();
     done = true;
     busy.join();
+    ASSERT_NE(lane(recording, "busy"), nullptr);
+    EXPECT_FALSE(lane(recording, "busy")->events.empty());
     for (const auto& one : recording.lanes) {
       ASSERT_EQ(one.facts.size(), one.events.size());
       for (const TimelineEvent& e : one.events) {

@@ -211,7 +211,8 @@ TEST(Guidance, TheLimitsCountTheSecondSequence) {
     FakeModel other;
     Engine engine(std::move(other.model), {});
     const RequestPlan plan = engine.plan(Request::question({square()}, "What?"));
-    options.limits.request_bytes = plan.kv_cache_bytes + plan.activation_bytes;
+    options.limits.request_bytes =
+        plan.kv_cache_bytes + plan.activation_bytes + plan.decoding_bytes;
   }
   Engine engine(std::move(fake.model), options);
   EXPECT_NO_THROW((void)engine.ask(Request::question({square()}, "What?")));

@@ -17,8 +17,8 @@
 namespace reelm::pipeline {
 namespace {
 
-using testing::FakeModel;
 using ::testing::ElementsAre;
+using testing::FakeModel;
 
 const std::filesystem::path kDemo = REELM_DEMO_MODEL;
 constexpr std::chrono::seconds kLong{60};  // what a test that hangs is given
@@ -281,6 +281,9 @@ TEST(MemoryLedger, PromisesTheSameBytesOnce) {
   g_available = 10;  // somebody else took memory
   EXPECT_FALSE(ledger.promise(11, left));
   EXPECT_EQ(left, 10);
+  g_available = 0;  // it does not tell any more
+  EXPECT_FALSE(ledger.promise(41, left));
+  EXPECT_EQ(left, 40);
   first.reset();
   g_available = 1000;  // nobody is promised anything: what there is now counts
   EXPECT_TRUE(ledger.promise(1000, left));

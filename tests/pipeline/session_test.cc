@@ -1,6 +1,7 @@
 // Engine and session over scripted fakes: what is fed to the decoder, turn by turn.
 #include <gtest/gtest.h>
 
+#include "core/parallel.h"
 #include "pipeline/engine.h"
 #include "tests/support/fakes.h"
 
@@ -207,6 +208,35 @@ TEST(Engine, PlanTellsTheCostWithoutDecoding) {
   EXPECT_GT(plan.prompt_tokens, plan.vision_tokens);
   EXPECT_EQ(plan.kv_cache_bytes, (plan.prompt_tokens + plan.max_new_tokens) * 2 * 2 * 4);
   EXPECT_EQ(fake.vision->calls, 0);
+}
+
+TEST(Engine, DecodedFramesCountAgainstTheRequest) {
+  const auto plan_of = [](const char* file, const Limits& limits) {
+    FakeModel fake;
+    Engine engine(std::move(fake.model), {.limits = limits});
+    return engine.plan(ask("What?", {preprocess::MediaSource::from_path(kMedia / file)}));
+  };
+  // 4:2:0 of 168 x 140, its rows padded to 64 at most, 20 frames and one a thread; and RGB.
+  const std::int64_t rgb = 168 * 140 * 3;
+  const std::int64_t video = plan_of("square.mp4", {}).decoding_bytes;
+  EXPECT_GE(video, 21 * 168 * 140 * 3 / 2 + rgb);
+  EXPECT_LE(video, (20 + num_threads()) * (192 * 140 + 2 * 128 * 70) + rgb);
+  EXPECT_EQ(plan_of("square.mp4", {.decoded_bytes = 200'000}).decoding_bytes, 200'000 + rgb);
+  EXPECT_EQ(plan_of("square.png", {}).decoding_bytes, 120 * 90 * 7);
+
+  const RequestPlan plan = plan_of("square.png", {});
+  const std::int64_t all = plan.kv_cache_bytes + plan.activation_bytes + plan.decoding_bytes;
+  for (const std::int64_t bytes : {all, all - 1}) {
+    FakeModel fake;
+    Engine engine(std::move(fake.model), {.limits = {.request_bytes = bytes}});
+    const Request request =
+        ask("What?", {preprocess::MediaSource::from_path(kMedia / "square.png")});
+    if (bytes == all) {
+      EXPECT_NO_THROW((void)engine.ask(request));
+    } else {
+      EXPECT_THROW((void)engine.ask(request), Error);
+    }
+  }
 }
 
 TEST(Session, AFollowUpFeedsOnlyItsOwnTokens) {
