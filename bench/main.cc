@@ -279,11 +279,11 @@ LadderOptions ladder_options(const Options& options) {
 }
 
 void run_ladder(const Options& options) {
-  Loaded loaded = load(options);
-  LadderModel ladder(std::move(loaded.model), loaded.sizes);
+  check_ladder_dtypes(options.dtypes.parse());  // before seconds of loading
   const LadderOptions asked = ladder_options(options);
-  const LadderWork work =
-      make_ladder_work(ladder.model(), ladder.sizes(), asked, options.model.limits);
+  Loaded loaded = load(options);
+  const LadderWork work = make_ladder_work(loaded.model, loaded.sizes, asked, options.model.limits);
+  LadderModel ladder(std::move(loaded.model), loaded.sizes);
   const LadderFacts facts = facts_of(ladder, work, asked);
   const auto print = [&](const auto& what) {
     if (!options.json) apps::write_stdout(options.csv ? to_csv(what) : to_table(what));

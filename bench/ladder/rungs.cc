@@ -87,35 +87,6 @@ class ShippedRung final : public RungModel {
   llm::KvCache cache_;
 };
 
-void check_types(const pipeline::Model& model) {
-  for (const Dtype dtype : {model.dtypes.decoder, model.dtypes.vision}) {
-    if (dtype != Dtype::kF32 && dtype != Dtype::kBF16) {
-      throw_error(ErrorCode::kInvalidArgument,
-                  "--ladder starts from f32 or bf16 weights and ends with int8, found {}",
-                  pipeline::dtype_name(dtype));
-    }
-  }
-  if (model.weight_source == pipeline::WeightSource::kConverted) {
-    throw_error(ErrorCode::kInvalidArgument,
-                "{}: was converted to {}, --ladder needs the original weights to quantise them",
-                model.directory.string(), pipeline::dtype_name(model.dtypes.decoder));
-  }
-}
-
-void check_memory(const pipeline::Model& model) {
-  const double bits = kernels::bits_per_weight(compute_type(model.dtypes.decoder));
-  const double share = kernels::bits_per_weight(kernels::ComputeType::kInt8) / bits;
-  const auto needed =
-      static_cast<std::int64_t>(share * static_cast<double>(model.decoder->weight_bytes()));
-  const std::int64_t available = pipeline::available_memory_bytes();
-  if (available > 0 && needed > available) {
-    throw_error(ErrorCode::kOutOfMemory,
-                "{}: the int8 weights of the last rung take {} MB beside the others, {} MB of "
-                "memory are available",
-                model.directory.string(), needed >> 20, available >> 20);
-  }
-}
-
 /// The tensors of `original` and the weights packed from them, so that those are found and not
 /// packed again.
 std::shared_ptr<const Checkpoint> with_packed(std::shared_ptr<const Checkpoint> original,
@@ -145,9 +116,24 @@ Switches rung_switches(int rung) {
   return out;
 }
 
+void check_ladder_dtypes(const pipeline::ModelDtypes& dtypes) {
+  for (const Dtype dtype : {dtypes.decoder, dtypes.vision}) {
+    if (dtype == Dtype::kInt8 || dtype == Dtype::kInt4) {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "--ladder starts from f32 or bf16 weights and ends with int8, found {}",
+                  pipeline::dtype_name(dtype));
+    }
+  }
+}
+
 LadderModel::LadderModel(pipeline::Model model, const pipeline::SyntheticSizes& sizes)
     : model_(std::move(model)), sizes_(sizes) {
-  check_types(model_);
+  check_ladder_dtypes(model_.dtypes);
+  if (model_.weight_source == pipeline::WeightSource::kConverted) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "{}: was converted to {}, --ladder needs the original weights to quantise them",
+                model_.directory.string(), pipeline::dtype_name(model_.dtypes.decoder));
+  }
   const auto vision_type = compute_type(model_.dtypes.vision);
   const auto decoder_type = compute_type(model_.dtypes.decoder);
   // Before their weights are packed again: two copies of a model may be more than fits.
@@ -162,7 +148,6 @@ LadderModel::LadderModel(pipeline::Model model, const pipeline::SyntheticSizes& 
   model_.vision = vision::qwen2_vl::make_encoder(sizes_.vision, shared, vision_type);
   model_.decoder = llm::qwen2_vl::make_decoder(sizes_.decoder, shared, decoder_type);
 
-  check_memory(model_);
   const pipeline::ModelDtypes int8 = pipeline::resolve_dtypes({.decoder = Dtype::kInt8}, {});
   // Finds the tower's weights where they have that type already.
   quantised_vision_ =

@@ -40,12 +40,14 @@ class RungModel {
   virtual RungCounters counters() const { return {}; }
 };
 
+/// Throws Error{kInvalidArgument} for types that are quantised already.
+void check_ladder_dtypes(const pipeline::ModelDtypes& dtypes);
+
 /// The weights that the rungs share, each packed once; and once more in int8.
 class LadderModel {
  public:
-  /// `sizes` are the model's. Throws Error{kInvalidArgument} when the model is quantised, or was
-  /// converted so that there is nothing to quantise; {kOutOfMemory}, with the numbers, when the
-  /// int8 weights do not fit beside the others.
+  /// `sizes` are the model's. Throws Error{kInvalidArgument} as check_ladder_dtypes, and when the
+  /// model was converted, so that there is nothing to quantise.
   LadderModel(pipeline::Model model, const pipeline::SyntheticSizes& sizes);
 
   /// What was opened, with the encoder and decoder of kShippedRung.

@@ -36,7 +36,10 @@ double bytes_needed(const pipeline::Model& model, const pipeline::SyntheticSizes
   const double caches =
       (kRungs + 1) * (n + steps) *
       real(model.decoder->kv_shape().bytes_per_position(model.decoder->kv_type()));
-  return 4 * (vision + decoder + logits) + caches;
+  const double int8_share = kernels::bits_per_weight(kernels::ComputeType::kInt8) /
+                            kernels::bits_per_weight(pipeline::compute_type(model.dtypes.decoder));
+  return 4 * (vision + decoder + logits) + caches +
+         int8_share * real(static_cast<std::int64_t>(model.decoder->weight_bytes()));
 }
 
 void check_bytes(double needed, const Limits& limits) {

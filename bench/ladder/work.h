@@ -48,8 +48,8 @@ struct LadderWork {
 };
 
 /// Throws Error as reading media does, {kInvalidArgument} (sizes that do not fit the model),
-/// {kLimit} when the matrices of the plain forms, with the rest, are over limits.request_bytes or
-/// the memory available.
+/// {kLimit} when the matrices of the plain forms, int8 weights and the rest are over
+/// limits.request_bytes or the memory available.
 LadderWork make_ladder_work(const pipeline::Model& model, const pipeline::SyntheticSizes& sizes,
                             const LadderOptions& options, const Limits& limits);
 
