@@ -31,6 +31,8 @@ LadderRow make_row(int rung, const RungSamples& samples, const RungSamples* befo
   row.rung = rung;
   row.prompt_ms = median(samples.prompt_ms);
   row.token_ms = median(samples.decode_ms) / static_cast<double>(new_tokens);
+  row.least_prompt_ms = std::ranges::min(samples.prompt_ms);
+  row.least_token_ms = std::ranges::min(samples.decode_ms) / static_cast<double>(new_tokens);
   row.max_relative_difference = samples.difference;
   if (before != nullptr) {
     std::vector<double> gains;

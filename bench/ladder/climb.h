@@ -31,7 +31,9 @@ double max_relative_difference(const AlignedBuffer<float>& a, const AlignedBuffe
 struct LadderRow {
   int rung = 0;
   double prompt_ms = 0.0;
-  double token_ms = 0.0;       ///< decoding, a token
+  double token_ms = 0.0;         ///< decoding, a token
+  double least_prompt_ms = 0.0;  ///< of the fastest turn: on a busy machine the truer number
+  double least_token_ms = 0.0;
   std::optional<double> gain;  ///< time of the rung before / of this one, prompt and new tokens;
                                ///< of a turn, then the median; not of the first rung
   double max_relative_difference = 0.0;  ///< of the logits, to the first rung's; over all turns
