@@ -316,7 +316,7 @@ void add_ladder(CLI::App& app, Options& options) {
       "--ladder", options.ladder,
       "one optimisation after the other, from reference kernels to what ships; medians of "
       "--repeat turns; gain: time of the row before / of this one, vision, prompt and new tokens");
-  for (const char* other : {"--per-token", "--matrix", "--plot", "--kv-dtype"}) {
+  for (const char* other : {"--per-token", "--matrix", "--replicas", "--plot", "--kv-dtype"}) {
     ladder->excludes(other);
   }
   app.add_option("--ladder-from", options.first_rung,

@@ -226,6 +226,7 @@ class Bench(unittest.TestCase):
             self.fails(2, *TINY, "--replicas", "1", *other, says=other[0])
         self.fails(1, *TINY, "--replicas", "1", "--media", "/nowhere.mp4", says="/nowhere.mp4")
         self.fails(2, "--model", "synthetic:nothing", "--replicas", "1", says="synthetic:tiny")
+
     def check_ladder(self, rows, first=0):
         self.assertEqual(len(rows), 10 - first)
         for row in rows:
@@ -283,7 +284,8 @@ class Bench(unittest.TestCase):
         self.assertEqual(made_up["prompt_tokens"], 9)
 
     def test_bad_ladder(self):
-        for other in (("--per-token",), ("--matrix",), ("--plot", "p.png"), ("--kv-dtype", "f32")):
+        for other in (("--per-token",), ("--matrix",), ("--plot", "p.png"), ("--kv-dtype", "f32"),
+                      ("--replicas", "1")):
             self.fails(2, *TINY, "--ladder", *other, says=other[0])
         self.fails(2, *TINY, "--ladder-from", "3", says="--ladder")
         self.fails(2, *TINY, "--question", "Why?", says="--ladder")

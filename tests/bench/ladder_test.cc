@@ -318,8 +318,13 @@ TEST_F(LadderDirectory, ItsSampleIsFoundWhereThereIsOne) {
 }
 
 TEST(LadderReport, Forms) {
-  const LadderRow row = {
-      .rung = 2, .prompt_ms = 12.5, .token_ms = 0.25, .gain = 1.5, .max_relative_difference = 1e-6};
+  const LadderRow row = {.rung = 2,
+                         .prompt_ms = 12.5,
+                         .token_ms = 0.25,
+                         .least_prompt_ms = 12,
+                         .least_token_ms = 0.125,
+                         .gain = 1.5,
+                         .max_relative_difference = 1e-6};
   EXPECT_EQ(to_table(row),
             "(2) cos/sin once, fused rotary     |          12.50 |           0.250 |   1.50 | "
             "1.0e-06\n");
