@@ -16,6 +16,7 @@
 #include "apps/program.h"
 #include "apps/trace_file.h"
 #include "bench/clock.h"
+#include "bench/ladder/report.h"
 #include "bench/matrix.h"
 #include "bench/peak_memory.h"
 #include "bench/per_token.h"
@@ -46,6 +47,9 @@ struct Options {
   std::optional<std::string> replicas;
   std::int64_t requests = 0;
   std::string weights = "both";
+  bool ladder = false;
+  int first_rung = 0;
+  std::optional<std::string> question;
 };
 
 /// "1,26,46".
@@ -259,6 +263,75 @@ void add_replicas(CLI::App& app, Options& options) {
       ->needs(replicas);
 }
 
+/// The model's own clip and question where nothing else was asked for.
+LadderOptions ladder_options(const Options& options) {
+  LadderOptions out = {
+      .work = options.work, .question = options.question, .first_rung = options.first_rung};
+  const bool own = out.work.media.empty() && options.grid.empty() &&
+                   !pipeline::is_synthetic(options.model.model);
+  const auto sample =
+      own ? find_sample(options.model.directory(), options.model.limits) : std::nullopt;
+  if (sample) {
+    out.work.media = sample->media;
+    if (!out.question && !out.work.prompt_tokens) out.question = sample->question;
+  }
+  return out;
+}
+
+void run_ladder(const Options& options) {
+  check_ladder_dtypes(options.dtypes.parse());  // before seconds of loading
+  const LadderOptions asked = ladder_options(options);
+  Loaded loaded = load(options);
+  const LadderWork work = make_ladder_work(loaded.model, loaded.sizes, asked, options.model.limits);
+  LadderModel ladder(std::move(loaded.model), loaded.sizes);
+  const LadderFacts facts = facts_of(ladder, work, asked);
+  const auto print = [&](const auto& what) {
+    if (!options.json) apps::write_stdout(options.csv ? to_csv(what) : to_table(what));
+  };
+  if (!options.json) {
+    apps::write_stdout(options.csv ? ladder_csv_head() : ladder_table_head(facts));
+  }
+  std::vector<LadderRow> rows;
+  apps::ProgressLine progress(true);
+  climb(
+      ladder, work, asked.first_rung, asked.work.repeat,
+      [&](const LadderProgress& p) {
+        progress.show(fmt::format("turn {}, rung {}: {:.1f} ms, {:.2f} ms a token", p.turn + 1,
+                                  p.rung, p.prompt_ms, p.token_ms));
+      },
+      [&](const LadderRow& row) {
+        progress.clear();
+        rows.push_back(row);
+        print(row);
+      });
+  progress.clear();
+  const PreprocessingTimes times =
+      measure_preprocessing(ladder.model(), asked.work, options.model.limits);
+  print(times);
+  if (options.json) apps::write_stdout(to_json(facts, rows, times));
+}
+
+void add_ladder(CLI::App& app, Options& options) {
+  auto* ladder = app.add_flag(
+      "--ladder", options.ladder,
+      "one optimisation after the other, from reference kernels to what ships; medians of "
+      "--repeat turns; gain: time of the row before / of this one, vision, prompt and new tokens");
+  for (const char* other : {"--per-token", "--matrix", "--replicas", "--plot", "--kv-dtype"}) {
+    ladder->excludes(other);
+  }
+  app.add_option("--ladder-from", options.first_rung,
+                 "the first row: earlier ones are left out (the plain forms take long)")
+      ->check(CLI::Range(0, kRungs - 1))
+      ->needs(ladder);
+  app.add_option("--question", options.question,
+                 "what is asked (the first of the model's sample.json, else made-up text)")
+      ->check([](const std::string& text) {
+        return text.empty() ? std::string("a question has words") : std::string();
+      })
+      ->needs(ladder)
+      ->excludes("--prompt-tokens");
+}
+
 void add_sweeps(CLI::App& app, Options& options) {
   auto* per_token = app.add_flag("--per-token", options.per_token,
                                  "where the time of every token went, instead of every stage's");
@@ -306,6 +379,7 @@ void add_options(CLI::App& app, Options& options) {
   options.trace.add_to(app);
   add_sweeps(app, options);
   add_replicas(app, options);
+  add_ladder(app, options);
   app.footer(
       "Examples:\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --grid 1,26,46 --prompt-tokens 512\n"
@@ -313,6 +387,7 @@ void add_options(CLI::App& app, Options& options) {
       "  reelm-bench --per-token --media clip.mp4\n"
       "  reelm-bench --replicas 1,2,4 --media clip.mp4\n"
       "  reelm-bench --matrix --batches 1,2,4 --inputs 32,512 --outputs 32\n"
+      "  reelm-bench --ladder --new-tokens 8\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
 }
 
@@ -324,6 +399,10 @@ int run_kind(const Options& options) {
   }
   if (options.replicas) {
     sweep_replicas(options);
+    return 0;
+  }
+  if (options.ladder) {
+    run_ladder(options);
     return 0;
   }
   if (options.per_token) {

@@ -9,7 +9,6 @@
 #include <fstream>
 #include <thread>
 
-#include "core/json.h"
 #include "core/parallel.h"
 #include "kernels/isa.h"
 
@@ -60,6 +59,21 @@ Machine describe_machine() {
   double load = 0.0;
   if (::getloadavg(&load, 1) == 1) machine.load_average = load;
   return machine;
+}
+
+std::string machine_line(const Machine& m) {
+  return fmt::format(
+      "machine: {}, {} cores, {} threads, {:.1f} GB, instruction set {}, load {:.2f}\n", m.cpu,
+      m.cores, m.threads, m.memory_gb, m.isa, m.load_average);
+}
+
+Json machine_json(const Machine& m) {
+  return {{"cpu", m.cpu},
+          {"isa", m.isa},
+          {"cores", m.cores},
+          {"threads", m.threads},
+          {"memory_gb", m.memory_gb},
+          {"load_average", m.load_average}};
 }
 
 namespace {
@@ -114,16 +128,14 @@ std::vector<Row> make_rows(const Measured& measured, const Ceilings& ceilings,
 }
 
 std::string to_table(const Report& report) {
-  const Machine& m = report.machine;
-  std::string out = fmt::format(
-      "machine: {}, {} cores, {} threads, {:.1f} GB, instruction set {}, load {:.2f}\n"
+  std::string out = machine_line(report.machine);
+  out += fmt::format(
       "model: {}, {} (vision tower: {}), KV cache {}\n"
       "work: {}, grid {}x{}x{}, {} prompt tokens ({} vision), {} new tokens, {} runs\n"
       "ceilings:\n",
-      m.cpu, m.cores, m.threads, m.memory_gb, m.isa, m.load_average, report.model, report.dtype,
-      report.vision_dtype, report.kv_dtype, report.media.empty() ? "made-up patches" : report.media,
-      report.grid[0], report.grid[1], report.grid[2], report.prompt_tokens, report.vision_tokens,
-      report.new_tokens, report.repeat);
+      report.model, report.dtype, report.vision_dtype, report.kv_dtype,
+      report.media.empty() ? "made-up patches" : report.media, report.grid[0], report.grid[1],
+      report.grid[2], report.prompt_tokens, report.vision_tokens, report.new_tokens, report.repeat);
   out += ceiling_line("bf16", report.ceilings.bf16, "GFLOP/s");
   out += ceiling_line("int8", report.ceilings.int8, "GOP/s");
   out += ceiling_line("f32", report.ceilings.f32, "GFLOP/s");
@@ -155,7 +167,6 @@ std::string to_table(const Report& report) {
 }
 
 std::string to_json(const Report& report) {
-  const Machine& m = report.machine;
   const Ceilings& c = report.ceilings;
   const Totals& t = report.totals;
   Json stages = Json::array();
@@ -171,13 +182,7 @@ std::string to_json(const Report& report) {
                       {"percent_of_ceiling", optional_number(row.percent_of_ceiling)}});
   }
   const Json out = {
-      {"machine",
-       {{"cpu", m.cpu},
-        {"isa", m.isa},
-        {"cores", m.cores},
-        {"threads", m.threads},
-        {"memory_gb", m.memory_gb},
-        {"load_average", m.load_average}}},
+      {"machine", machine_json(report.machine)},
       {"ceilings",
        {{"bf16_gflops", c.bf16.rate},
         {"int8_gops", c.int8.rate},

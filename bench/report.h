@@ -8,6 +8,7 @@
 
 #include "bench/ceilings/ceilings.h"
 #include "bench/workload.h"
+#include "core/json.h"
 
 namespace reelm::bench {
 
@@ -22,6 +23,9 @@ struct Machine {
 };
 
 Machine describe_machine();
+/// "machine: ...\n".
+std::string machine_line(const Machine& machine);
+Json machine_json(const Machine& machine);
 
 /// One stage. Names of parts have the stage before a dot.
 struct Row {

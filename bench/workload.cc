@@ -43,7 +43,6 @@ class Runner {
   /// The grid of the medium, the costs of its frames.
   void plan();
   void size_prompt();
-  void make_prompt();
   void add_costs();
   void repetition(llm::KvCache& cache);
   void encode_media();
@@ -61,10 +60,9 @@ class Runner {
   Trace vision_trace_;  // of the repetition under way
   double vit_ms_ = 0.0;
   bool is_image_ = false;
-  AlignedBuffer<float> pixels_;    // of one slice, for a grid
-  AlignedBuffer<float> embeds_;    // [vision_tokens, hidden_size]
-  std::vector<llm::TokenId> ids_;  // [prompt_tokens]
-  llm::MropePositions positions_;
+  AlignedBuffer<float> pixels_;  // of one slice, for a grid
+  AlignedBuffer<float> embeds_;  // [vision_tokens, hidden_size]
+  Prompt prompt_;
 };
 
 void Runner::add(const std::string& stage, double ms) { samples_[stage].push_back(ms); }
@@ -93,51 +91,16 @@ void Runner::plan() {
     frames.width = plan.resized.width;
     out_.costs = frame_costs(frames);
   }
-  const auto [t, h, w] = out_.grid;
-  const std::int64_t merge = model_.vision->spatial_merge_size();
-  if (h % merge != 0 || w % merge != 0) {
-    throw_error(ErrorCode::kInvalidArgument, "--grid is {},{},{}, h and w must be multiples of {}",
-                t, h, w, merge);
-  }
-  const std::int64_t patches = checked_mul(t, checked_mul(h, w, "--grid"), "--grid");
-  out_.vision_tokens = patches / (merge * merge);
-  if (out_.vision_tokens > limits_.prompt_tokens) {
-    throw_error(ErrorCode::kLimit, "{} vision tokens are over the limit prompt-tokens ({})",
-                out_.vision_tokens, limits_.prompt_tokens);
-  }
+  out_.vision_tokens = count_vision_tokens(model_, out_.grid, limits_);
   if (!has_media()) {
-    pixels_ = AlignedBuffer<float>(static_cast<std::size_t>(h * w * model_.vision->patch_dim()));
-    for (std::size_t i = 0; i < pixels_.size(); ++i) {
-      pixels_[i] = static_cast<float>(i * 2654435761u % 4096) / 1024.0f - 2.0f;
-    }
+    pixels_ = made_up_pixels(out_.grid[1] * out_.grid[2] * model_.vision->patch_dim());
   }
 }
 
 void Runner::size_prompt() {
-  const std::int64_t vision = out_.vision_tokens;
-  const std::int64_t n =
-      workload_.prompt_tokens.value_or(std::max(kDefaultPrompt, vision + kQuestionTokens));
-  const std::int64_t longest = model_.decoder->max_position_embeddings();
-  if (n <= vision || n > longest - workload_.new_tokens) {
-    throw_error(ErrorCode::kInvalidArgument,
-                "--prompt-tokens is {}, expected more than the {} vision tokens and, with {} new "
-                "ones, at most the {} positions of the model",
-                n, vision, workload_.new_tokens, longest);
-  }
-  out_.prompt_tokens = n;
-  embeds_ = AlignedBuffer<float>(static_cast<std::size_t>(vision * model_.decoder->hidden_size()));
-}
-
-void Runner::make_prompt() {
-  const std::int64_t vision = out_.vision_tokens;
-  const llm::VisionTokenIds& placeholders = model_.tokens.placeholders;
-  ids_ = made_up_text(model_, out_.prompt_tokens - vision);
-  // Four tokens of a chat template come before the medium.
-  const std::int64_t before = std::min<std::int64_t>(4, std::ssize(ids_));
-  ids_.insert(ids_.begin() + before, static_cast<std::size_t>(vision),
-              is_image_ ? placeholders.image : placeholders.video);
-  positions_ = llm::mrope_positions(ids_, std::span(&out_.grid, vision > 0 ? 1 : 0),
-                                    model_.vision->spatial_merge_size(), placeholders);
+  out_.prompt_tokens = choose_prompt_tokens(model_, workload_, out_.vision_tokens);
+  embeds_ = AlignedBuffer<float>(
+      static_cast<std::size_t>(out_.vision_tokens * model_.decoder->hidden_size()));
 }
 
 void Runner::add_costs() {
@@ -258,12 +221,13 @@ void Runner::repetition(llm::KvCache& cache) {
   };
 
   next_token(
-      "prefill", [&] { make_prompt(); },
+      "prefill",
+      [&] { prompt_ = made_up_prompt(model_, n, out_.grid, out_.vision_tokens, is_image_); },
       [&] {
         const TensorView<const float> rows(embeds_.data(),
                                            {out_.vision_tokens, model_.decoder->hidden_size()});
-        model_.decoder->prefill({ids_, {positions_.ids.data(), {3, n}}, rows}, cache, logits,
-                                nullptr);
+        model_.decoder->prefill({prompt_.ids, {prompt_.positions.ids.data(), {3, n}}, rows}, cache,
+                                logits, nullptr);
       });
   out_.first_token_ms.push_back(ms_since(begin));
   llm::BatchRow row;
@@ -271,7 +235,7 @@ void Runner::repetition(llm::KvCache& cache) {
     next_token(
         "decode_token",
         [&] {
-          row = {token, n + positions_.rope_delta + i, &cache};
+          row = {token, n + prompt_.positions.rope_delta + i, &cache};
         },
         [&] {
           model_.decoder->step_batch({&row, 1}, {storage.data(), {1, vocabulary}});
@@ -321,6 +285,64 @@ std::vector<llm::TokenId> made_up_text(const pipeline::Model& model, std::int64_
     ids.push_back(taken ? special - 1 : id);
   }
   return ids;
+}
+
+AlignedBuffer<float> made_up_pixels(std::int64_t n) {
+  AlignedBuffer<float> out(static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = static_cast<float>(i * 2654435761u % 4096) / 1024.0f - 2.0f;
+  }
+  return out;
+}
+
+std::int64_t count_vision_tokens(const pipeline::Model& model, const GridThw& grid,
+                                 const Limits& limits) {
+  const auto [t, h, w] = grid;
+  const std::int64_t merge = model.vision->spatial_merge_size();
+  if (h % merge != 0 || w % merge != 0) {
+    throw_error(ErrorCode::kInvalidArgument, "--grid is {},{},{}, h and w must be multiples of {}",
+                t, h, w, merge);
+  }
+  const std::int64_t patches = checked_mul(t, checked_mul(h, w, "--grid"), "--grid");
+  const std::int64_t out = patches / (merge * merge);
+  if (out > limits.prompt_tokens) {
+    throw_error(ErrorCode::kLimit, "{} vision tokens are over the limit prompt-tokens ({})", out,
+                limits.prompt_tokens);
+  }
+  return out;
+}
+
+std::int64_t choose_prompt_tokens(const pipeline::Model& model, const Workload& workload,
+                                  std::int64_t vision_tokens) {
+  const std::int64_t n =
+      workload.prompt_tokens.value_or(std::max(kDefaultPrompt, vision_tokens + kQuestionTokens));
+  check_prompt_tokens(model, n, vision_tokens, workload.new_tokens);
+  return n;
+}
+
+void check_prompt_tokens(const pipeline::Model& model, std::int64_t n, std::int64_t vision_tokens,
+                         std::int64_t new_tokens) {
+  const std::int64_t longest = model.decoder->max_position_embeddings();
+  if (n <= vision_tokens || n > longest - new_tokens) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "--prompt-tokens is {}, expected more than the {} vision tokens and, with {} new "
+                "ones, at most the {} positions of the model",
+                n, vision_tokens, new_tokens, longest);
+  }
+}
+
+Prompt made_up_prompt(const pipeline::Model& model, std::int64_t n, const GridThw& grid,
+                      std::int64_t vision_tokens, bool is_image) {
+  const llm::VisionTokenIds& placeholders = model.tokens.placeholders;
+  Prompt out;
+  out.ids = made_up_text(model, n - vision_tokens);
+  // Four tokens of a chat template come before the medium.
+  const std::int64_t before = std::min<std::int64_t>(4, std::ssize(out.ids));
+  out.ids.insert(out.ids.begin() + before, static_cast<std::size_t>(vision_tokens),
+                 is_image ? placeholders.image : placeholders.video);
+  out.positions = llm::mrope_positions(out.ids, std::span(&grid, vision_tokens > 0 ? 1 : 0),
+                                       model.vision->spatial_merge_size(), placeholders);
+  return out;
 }
 
 Measured run_workload(pipeline::Model& model, const pipeline::SyntheticSizes& sizes,

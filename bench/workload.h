@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "bench/costs.h"
+#include "core/aligned_buffer.h"
 #include "core/limits.h"
 #include "core/trace.h"
+#include "llm/mrope.h"
 #include "pipeline/model.h"
 #include "pipeline/synthetic.h"
 
@@ -49,6 +51,31 @@ struct PerToken {
 /// n text tokens of a made-up prompt, each `salt` another.
 std::vector<llm::TokenId> made_up_text(const pipeline::Model& model, std::int64_t n,
                                        std::int64_t salt = 0);
+
+/// Made-up pixels of `n` values, normalised ones by their size.
+AlignedBuffer<float> made_up_pixels(std::int64_t n);
+
+/// Rows of the decoder that a grid gives. Throws Error{kInvalidArgument} when h or w is no multiple
+/// of the model's spatial_merge_size, {kLimit}.
+std::int64_t count_vision_tokens(const pipeline::Model& model, const GridThw& grid,
+                                 const Limits& limits);
+/// Length of a made-up prompt: as asked for, or a question's behind the vision tokens. Throws
+/// Error{kInvalidArgument} as check_prompt_tokens.
+std::int64_t choose_prompt_tokens(const pipeline::Model& model, const Workload& workload,
+                                  std::int64_t vision_tokens);
+/// Throws Error{kInvalidArgument} when a prompt of n tokens has no room for more than its vision
+/// tokens, or the model none for it and the new tokens.
+void check_prompt_tokens(const pipeline::Model& model, std::int64_t n, std::int64_t vision_tokens,
+                         std::int64_t new_tokens);
+
+/// Ids [n] and positions [3, n].
+struct Prompt {
+  std::vector<llm::TokenId> ids;
+  llm::MropePositions positions;
+};
+/// n tokens: made-up text around the `vision_tokens` (may be 0) of one medium.
+Prompt made_up_prompt(const pipeline::Model& model, std::int64_t n, const GridThw& grid,
+                      std::int64_t vision_tokens, bool is_image);
 
 /// What running a workload gave.
 struct Measured {

@@ -227,6 +227,79 @@ class Bench(unittest.TestCase):
         self.fails(1, *TINY, "--replicas", "1", "--media", "/nowhere.mp4", says="/nowhere.mp4")
         self.fails(2, "--model", "synthetic:nothing", "--replicas", "1", says="synthetic:tiny")
 
+    def check_ladder(self, rows, first=0):
+        self.assertEqual(len(rows), 10 - first)
+        for row in rows:
+            self.assertGreater(float(row["vit_prefill_ms"]), 0)
+            self.assertGreater(float(row["decode_ms_per_token"]), 0)
+        self.assertIn(rows[0]["gain"], (None, ""))
+        self.assertEqual(float(rows[0]["max_relative_difference"]), 0)
+        for row in rows[1:]:
+            self.assertGreater(float(row["gain"]), 0)
+            self.assertLess(float(row["max_relative_difference"]), 0.1)
+        self.assertGreater(float(rows[-1]["max_relative_difference"]), 0)
+
+    def test_ladder(self):
+        report = json.loads(self.ok(*QUICK, "--ladder", "--json"))
+        self.check_ladder(report["rungs"])
+        self.assertEqual([row["rung"] for row in report["rungs"]], list(range(10)))
+        self.assertEqual(report["work"]["prompt_tokens"], 20)
+        self.assertIsNone(report["work"]["question"])
+        separate, fused = (report["preprocessing"][form] for form in ("separate", "fused"))
+        self.assertAlmostEqual(separate["all_ms"], sum(
+            separate[part + "_ms"] for part in ("resize", "rescale", "normalise", "patches")))
+        self.assertAlmostEqual(fused["all_ms"], fused["resize_ms"] + fused["patches_ms"])
+        self.assertAlmostEqual(report["preprocessing"]["gain"], separate["all_ms"] / fused["all_ms"])
+
+        rows = list(csv.DictReader(io.StringIO(self.ok(*QUICK, "--ladder", "--csv", "--ladder-from", 8))))
+        self.check_ladder([row for row in rows if row["kind"] == "rung"], first=8)
+        self.assertEqual([(row["kind"], row["name"]) for row in rows[2:]],
+                         [("separate", name) for name in ("resize", "rescale", "normalise", "patches", "all")] +
+                         [("fused", name) for name in ("resize", "patches", "all")])
+        self.assertTrue(all(float(row["frame_ms"]) > 0 for row in rows[2:]))
+
+        table = self.ok(*QUICK_ONCE, "--ladder", "--ladder-from", 7, "--repeat", 1)
+        head = next(line for line in table.splitlines() if line.startswith("optimisation"))
+        self.assertEqual([part.strip() for part in head.split("|")],
+                         ["optimisation", "ViT+prefill ms", "decode ms/token", "gain",
+                          "max relative difference of the logits"])
+        for number in (7, 8, 9):
+            self.assertIn(f"\n({number}) ", table)
+        self.assertNotIn("\n(6) ", table)
+
+    def test_ladder_of_the_demo(self):
+        quick = ("--ladder", "--ladder-from", 8, "--new-tokens", 2, "--repeat", 1, "--json", "--model",
+                 SOURCE / "models" / "demo")
+        sample = json.loads((SOURCE / "models" / "demo" / "sample.json").read_text())
+        work = json.loads(self.ok(*quick))["work"]
+        self.assertEqual(work["question"], sample["questions"][0]["question"])
+        self.assertEqual(pathlib.Path(work["media"]).name, sample["clip"])
+        self.assertEqual(work["grid_thw"], sample["video_grid_thw"])
+        other = json.loads(self.ok(*quick, "--question", "Why?"))["work"]
+        self.assertEqual(other["question"], "Why?")
+        self.assertLess(other["prompt_tokens"], work["prompt_tokens"])
+        made_up = json.loads(self.ok(*quick, "--grid", "1,4,4", "--prompt-tokens", 9))["work"]
+        self.assertIsNone(made_up["media"])
+        self.assertIsNone(made_up["question"])
+        self.assertEqual(made_up["prompt_tokens"], 9)
+
+    def test_bad_ladder(self):
+        for other in (("--per-token",), ("--matrix",), ("--plot", "p.png"), ("--kv-dtype", "f32"),
+                      ("--replicas", "1")):
+            self.fails(2, *TINY, "--ladder", *other, says=other[0])
+        self.fails(2, *TINY, "--ladder-from", "3", says="--ladder")
+        self.fails(2, *TINY, "--question", "Why?", says="--ladder")
+        for rung in ("-1", "10", "x", ""):
+            self.fails(2, *TINY, "--ladder", f"--ladder-from={rung}", says="--ladder-from")
+        self.fails(2, *TINY, "--ladder", "--question=", says="--question")
+        self.fails(2, *TINY, "--ladder", "--question", "Why?", "--prompt-tokens", "20",
+                   says="--prompt-tokens")
+        for dtype in ("--dtype", "--vision-dtype"):
+            self.fails(2, *TINY, "--ladder", dtype, "int8", says="found int8")
+        self.fails(2, *TINY, "--ladder", "--grid", "1,3,4", says="--grid")
+        self.fails(1, *QUICK, "--ladder", "--limit-request-bytes", 100_000, says="the ladder needs")
+        self.fails(1, *TINY, "--ladder", "--media", "/nowhere.mp4", says="/nowhere.mp4")
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",

@@ -8,23 +8,13 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "pipeline/synthetic.h"
+#include "tests/bench/refusal.h"
 
 namespace reelm::bench {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-template <typename Fn>
-void expect_refused(Fn&& fn, ErrorCode code, const std::string& says) {
-  try {
-    fn();
-    ADD_FAILURE() << "taken: " << says;
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), code) << e.what();
-    EXPECT_THAT(e.what(), HasSubstr(says));
-  }
-}
 
 TEST(Matrix, ListsAreReadOrRefused) {
   EXPECT_THAT(parse_list("32", "--inputs"), ElementsAre(32));
