@@ -1,10 +1,11 @@
 // Softmax attention over tiles: see kernels/attention.h for what it computes.
 //
-// Prompts: a tile of up to 192 rows (query positions x the query heads that share a kv head) goes
-// over the keys in tiles of 64, keeping a running maximum and sum per row (Milakov & Gimelshein
-// 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and both
-// products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of the
-// second cache. Scores are kept in units of log 2, so that exponentials are 2^x. Few rows
+// Prompts: a tile of rows (query positions x the query heads that share a kv head; 192 unless
+// tuned) goes over the keys in tiles of 64, keeping a running maximum and sum per row (Milakov &
+// Gimelshein 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and
+// both products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of
+// the second cache. How many rows a tile has changes no row's sums; how many keys does: a row's
+// earlier sums are scaled at the end of each tile of keys. Scores are kept in units of log 2, so that exponentials are 2^x. Few rows
 // (decoding) go another way: attention_decode.h.
 #pragma once
 
@@ -17,27 +18,28 @@ inline constexpr float kMinusInf = -__builtin_inff();
 
 /// The parts of attention_scratch_floats(), for rows of `dp` floats.
 struct TileScratch {
-  float* q;       // [kAttentionRows][dp], scaled
-  float* out;     // [kAttentionRows][dp], sums
-  float* scores;  // [kAttentionRows][kAttentionKeys]
-  float* top;     // [kAttentionRows] running maximum
-  float* total;   // [kAttentionRows] running sum of weights
-  float* keys;    // [dp rounded up to 8][kAttentionKeys]
-  float* values;  // [kAttentionKeys][dp]
-  float* stage;   // [8][dp rounded up to 8]
+  int64_t key_step;  // keys of a tile: from one row of scores, or of `keys`, to the next
+  float* q;          // [tile rows][dp], scaled
+  float* out;        // [tile rows][dp], sums
+  float* scores;     // [tile rows][key_step]
+  float* top;        // [tile rows] running maximum
+  float* total;      // [tile rows] running sum of weights
+  float* keys;       // [dp rounded up to 8][key_step]
+  float* values;     // [key_step][dp]
+  float* stage;      // [8][dp rounded up to 8]
 };
 
-template <class V>
-inline TileScratch split_scratch(float* p, int64_t dp) {
+inline TileScratch split_scratch(float* p, AttentionTile tile, int64_t dp) {
   TileScratch s;
+  s.key_step = tile.keys;
   s.q = p;
-  s.out = s.q + kAttentionRows * dp;
-  s.scores = s.out + kAttentionRows * dp;
-  s.keys = s.scores + kAttentionRows * kAttentionKeys;
-  s.values = s.keys + (dp + 7) / 8 * 8 * kAttentionKeys;
-  s.stage = s.values + kAttentionKeys * dp;
+  s.out = s.q + tile.rows * dp;
+  s.scores = s.out + tile.rows * dp;
+  s.keys = s.scores + tile.rows * tile.keys;
+  s.values = s.keys + (dp + 7) / 8 * 8 * tile.keys;
+  s.stage = s.values + tile.keys * dp;
   s.top = s.stage + 8 * ((dp + 7) / 8 * 8);
-  s.total = s.top + kAttentionRows;
+  s.total = s.top + tile.rows;
   return s;
 }
 
@@ -81,8 +83,8 @@ inline void load_row(const KvArgs& kv, int type, int64_t kv_head, int64_t key, i
   for (int64_t i = d; i < dp; ++i) to[i] = 0.0f;
 }
 
-/// Keys [key0, key0 + n) of a kv head as columns: floats [dp][64], or with kMathDot pairs
-/// [dp / 2][64]. Zeros in the columns up to the next multiple of 8.
+/// Keys [key0, key0 + n) of a kv head as columns: floats [dp][key_step], or with kMathDot pairs
+/// [dp / 2][key_step]. Zeros in the columns up to the next multiple of 8.
 template <class V, TileMath kMath>
 inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
                            int64_t dp, const TileScratch& s) {
@@ -121,7 +123,7 @@ inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0
     }
     for (int64_t c = 0; c < words8; c += 8) {
       for (int i = 0; i < 8; ++i) rows[i] = starts[i] + c * 4;
-      V::transpose8(rows, s.keys + c * kAttentionKeys + j, kAttentionKeys);
+      V::transpose8(rows, s.keys + c * s.key_step + j, s.key_step);
     }
   }
 }
@@ -259,8 +261,8 @@ inline void score_tile(const TileScratch& s, int64_t rows, int64_t n, int64_t dp
   for (int64_t col = 0; col < n; col += kCols) {
     for (int64_t r = 0; r < rows; r += V::kRowTile) {
       micro<V, V::kRowTile, V::kStrip, kKind, false>(
-          s.q + r * words, words, s.keys + col, kAttentionKeys * 4,
-          s.scores + r * kAttentionKeys + col, kAttentionKeys, words, true);
+          s.q + r * words, words, s.keys + col, s.key_step * 4, s.scores + r * s.key_step + col,
+          s.key_step, words, true);
     }
   }
 }
@@ -270,7 +272,7 @@ void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin,
                          float* scratch) {
   constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
   const int64_t dp = pad_to_width<V>(a.head_dim);
-  const TileScratch s = split_scratch<V>(scratch, dp);
+  const TileScratch s = split_scratch(scratch, a.tile, dp);
   const int64_t rows = end - begin;
   const int64_t rows_pad = (rows + V::kRowTile - 1) / V::kRowTile * V::kRowTile;
   // Rows that only fill up the last row tile stay zero; so do elements past head_dim.
@@ -284,19 +286,19 @@ void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin,
     s.total[r] = 0.0f;
   }
   const int64_t keys_end = visible_keys<V>(a, end - 1);  // above the diagonal nothing is computed
-  for (int64_t key0 = 0; key0 < keys_end; key0 += kAttentionKeys) {
-    const int64_t n = keys_end - key0 < kAttentionKeys ? keys_end - key0 : kAttentionKeys;
+  for (int64_t key0 = 0; key0 < keys_end; key0 += s.key_step) {
+    const int64_t n = keys_end - key0 < s.key_step ? keys_end - key0 : s.key_step;
     transpose_keys<V, kMath>(a, kv_head, key0, n, dp, s);
     load_values<V, kMath>(a, kv_head, key0, n, dp, s);
     score_tile<V, kMath>(s, rows_pad, n, dp);
     for (int64_t r = 0; r < rows; ++r) {
       int64_t limit = visible_keys<V>(a, begin + r) - key0;
       limit = limit < 0 ? 0 : limit < n ? limit : n;
-      soften_row<V, kMath>(s.scores + r * kAttentionKeys, limit, n, s.top + r, s.total + r,
+      soften_row<V, kMath>(s.scores + r * s.key_step, limit, n, s.top + r, s.total + r,
                            s.out + r * dp, dp);
     }
     for (int64_t r = 0; r < rows_pad; r += V::kRowTile) {
-      weigh_values<V, V::kRowTile, kKind>(s.scores + r * kAttentionKeys, kAttentionKeys, s.values,
+      weigh_values<V, V::kRowTile, kKind>(s.scores + r * s.key_step, s.key_step, s.values,
                                           dp * 4, dp, s.out + r * dp,
                                           kMath == kMathDot ? (n + 1) / 2 : n, false);
     }
@@ -322,6 +324,14 @@ void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int6
   } else {
     attention_tile_math<V, kMathRounded>(a, kv_head, begin, end, scratch);
   }
+}
+
+/// See KernelTable::soften.
+template <class V>
+void soften_scores(float* scores, int64_t limit, int64_t n, float* total) {
+  float top = kMinusInf;
+  *total = 0.0f;
+  soften_row<V, kMathF32>(scores, limit, n, &top, total, nullptr, 0);
 }
 
 }  // namespace reelm::kernels
