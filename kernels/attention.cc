@@ -10,7 +10,8 @@ namespace reelm::kernels {
 
 namespace {
 
-/// The element type of keys or values, and their views: T is const float, const bf16_t or Int8Heads.
+/// The element type of keys or values, and their views: T is const float, const bf16_t or
+/// Int8Heads.
 constexpr int element_of(const TensorView<const float>&) { return kElementF32; }
 constexpr int element_of(const TensorView<const bf16_t>&) { return kElementBf16; }
 constexpr int element_of(const Int8Heads&) { return kElementInt8; }
@@ -111,8 +112,7 @@ void run(const Sequences& sequences, std::int64_t n_q, std::int64_t n_k) {
   if (n_q == 0 || sequences.all.heads == 0 || sequences.all.head_dim == 0) return;
   TimelineSpan span("attention", SpanKind::kKernel);
   const int choice = choose_attention(table, sequences);
-  const AttentionCandidate& candidate =
-      attention_candidates()[static_cast<std::size_t>(choice)];
+  const AttentionCandidate& candidate = attention_candidates()[static_cast<std::size_t>(choice)];
   run_attention(table, candidate, sequences);
   if (span.recorded()) span.tell(facts_of(table, sequences, n_q, n_k, candidate.name));
 }

@@ -130,8 +130,8 @@ const TuneEntry* measure(Tuner& tuner, const KernelTable& table, const TuneKey& 
   Sequences trial = everything ? sequences : trial_of(sequences);
   // Each candidate writes all results: into scratch, the call itself comes after the choice.
   AttentionArgs& all = trial.all;
-  const std::int64_t rows =
-      trial.cu_q.empty() ? trial.count * all.n_q : trial.cu_q[static_cast<std::size_t>(trial.count)];
+  const std::int64_t rows = trial.cu_q.empty() ? trial.count * all.n_q
+                                               : trial.cu_q[static_cast<std::size_t>(trial.count)];
   AlignedBuffer<float> out(static_cast<std::size_t>(rows * all.heads * all.head_dim));
   all.out = out.data();
   all.out_row = all.heads * all.head_dim;

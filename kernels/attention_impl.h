@@ -39,9 +39,9 @@ enum class AttentionKind {
 struct AttentionCandidate {
   const char* name;
   AttentionKind kind;
-  AttentionTile tile;        ///< of kFlash
-  std::int64_t chunk_keys;   ///< of kDecode
-  Dealing dealing;           ///< of kFlash and kDecode
+  AttentionTile tile;       ///< of kFlash
+  std::int64_t chunk_keys;  ///< of kDecode
+  Dealing dealing;          ///< of kFlash and kDecode
 };
 
 std::span<const AttentionCandidate> attention_candidates() noexcept;

@@ -1,7 +1,8 @@
 // Attention as a library of matrix products would do it: all scores of a block of rows, their
 // softmax, all sums. To compare with: it writes and reads [rows, n_k] scores.
-#include <algorithm>
 #include <oneapi/dnnl/dnnl.h>
+
+#include <algorithm>
 
 #include "core/parallel.h"
 #include "kernels/attention_impl.h"
@@ -54,8 +55,8 @@ void run_block(const KernelTable& table, const AttentionArgs& args, std::int64_t
   if (n == 0) return zero_rows(args, out, rows);
 
   const std::int64_t wide = args.kv_type == kElementF32 ? 0 : n * d;
-  float* scores = scratch_floats(Scratch::kKernel,
-                                 static_cast<std::size_t>(kBlockRows * n_pad + 2 * wide));
+  float* scores =
+      scratch_floats(Scratch::kKernel, static_cast<std::size_t>(kBlockRows * n_pad + 2 * wide));
   const Floats k = widen(table, args, args.k, kv_head, n, scores + kBlockRows * n_pad);
   const Floats v = widen(table, args, args.v, kv_head, n, scores + kBlockRows * n_pad + wide);
   // dnnl_sgemm fails for arguments only that attention_supports() has looked at.

@@ -15,9 +15,7 @@ const char* elements_from(const void* data, int type, std::int64_t offset) {
   return static_cast<const char*>(data) + offset * element;
 }
 
-std::int64_t rows_of(const AttentionArgs& args) {
-  return args.n_q * (args.heads / args.kv_heads);
-}
+std::int64_t rows_of(const AttentionArgs& args) { return args.n_q * (args.heads / args.kv_heads); }
 
 std::int64_t round_up_div(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
@@ -32,9 +30,9 @@ std::int64_t folded(std::int64_t i, std::int64_t n) { return i % 2 == 0 ? i / 2 
 void run_tile(const KernelTable& table, const AttentionArgs& args, std::int64_t kv_head,
               std::int64_t tile) {
   const std::int64_t begin = tile * args.tile.rows;
-  float* scratch = scratch_floats(
-      Scratch::kKernel,
-      static_cast<std::size_t>(attention_scratch_floats(args.tile, args.head_dim)));
+  float* scratch =
+      scratch_floats(Scratch::kKernel,
+                     static_cast<std::size_t>(attention_scratch_floats(args.tile, args.head_dim)));
   table.attention_tile(args, kv_head, begin, std::min(rows_of(args), begin + args.tile.rows),
                        scratch);
 }
@@ -72,8 +70,7 @@ void run_head(const KernelTable& table, const Sequences& sequences, std::int64_t
             });
 }
 
-void run_tiles(const KernelTable& table, const AttentionCandidate& candidate,
-               Sequences sequences) {
+void run_tiles(const KernelTable& table, const AttentionCandidate& candidate, Sequences sequences) {
   sequences.all.tile = candidate.tile;
   const std::int64_t heads = sequences.all.kv_heads;
   const std::int64_t tiles = count_items(sequences, tiles_of);
@@ -89,18 +86,17 @@ void run_tiles(const KernelTable& table, const AttentionCandidate& candidate,
   }
   // Heads innermost: a thread's share of tiles covers whole sequences, whose rows lie close
   // together.
-  parallel_tasks(
-      candidate.dealing, tiles, heads, 1, [&](std::int64_t begin, std::int64_t end) {
-        for_items(sequences, begin / heads, round_up_div(end, heads), tiles_of,
-                  [&](const AttentionArgs& args, std::int64_t from, std::int64_t to, std::int64_t,
-                      std::int64_t first) {
-                    const std::int64_t task0 = std::max(begin, (first + from) * heads);
-                    const std::int64_t task1 = std::min(end, (first + to) * heads);
-                    for (std::int64_t task = task0; task < task1; ++task) {
-                      run_tile(table, args, task % heads, task / heads - first);
-                    }
-                  });
-      });
+  parallel_tasks(candidate.dealing, tiles, heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for_items(sequences, begin / heads, round_up_div(end, heads), tiles_of,
+              [&](const AttentionArgs& args, std::int64_t from, std::int64_t to, std::int64_t,
+                  std::int64_t first) {
+                const std::int64_t task0 = std::max(begin, (first + from) * heads);
+                const std::int64_t task1 = std::min(end, (first + to) * heads);
+                for (std::int64_t task = task0; task < task1; ++task) {
+                  run_tile(table, args, task % heads, task / heads - first);
+                }
+              });
+  });
 }
 
 // Few rows: chunks of keys in parallel, then joined in order.
@@ -113,18 +109,18 @@ void run_chunks(const KernelTable& table, const AttentionCandidate& candidate,
   float* partial = scratch_floats(Scratch::kPartial, static_cast<std::size_t>(tasks * step));
   // A chunk of 64 keys is about 2 us; fewer are not worth a second thread.
   const std::int64_t grain = args.n_k < 64 ? tasks : 1;
-  parallel_tasks(candidate.dealing, args.kv_heads, chunks, grain,
-                 [&](std::int64_t begin, std::int64_t end) {
-                   float* scratch = scratch_floats(
-                       Scratch::kKernel,
-                       static_cast<std::size_t>(attention_chunk_scratch_floats(args.head_dim)));
-                   for (std::int64_t task = begin; task < end; ++task) {
-                     const std::int64_t key = task % chunks * candidate.chunk_keys;
-                     table.attention_chunk(args, task / chunks, key,
-                                           std::min(args.n_k, key + candidate.chunk_keys),
-                                           partial + task * step, scratch);
-                   }
-                 });
+  parallel_tasks(
+      candidate.dealing, args.kv_heads, chunks, grain, [&](std::int64_t begin, std::int64_t end) {
+        float* scratch =
+            scratch_floats(Scratch::kKernel,
+                           static_cast<std::size_t>(attention_chunk_scratch_floats(args.head_dim)));
+        for (std::int64_t task = begin; task < end; ++task) {
+          const std::int64_t key = task % chunks * candidate.chunk_keys;
+          table.attention_chunk(args, task / chunks, key,
+                                std::min(args.n_k, key + candidate.chunk_keys),
+                                partial + task * step, scratch);
+        }
+      });
   for (std::int64_t kv_head = 0; kv_head < args.kv_heads; ++kv_head) {
     table.attention_join(args, kv_head, chunks, partial + kv_head * chunks * step);
   }

@@ -152,8 +152,7 @@ Tasks plan_tasks(const MatmulCandidate& candidate, std::int64_t m, std::int64_t 
   if (candidate.few) return {m, 1, 1, panels};
   const std::int64_t wanted = 4 * static_cast<std::int64_t>(num_threads());
   std::int64_t chunks = (m + candidate.chunk_rows - 1) / candidate.chunk_rows;
-  const std::int64_t group =
-      std::clamp<std::int64_t>(chunks * panels / wanted, 1, candidate.group);
+  const std::int64_t group = std::clamp<std::int64_t>(chunks * panels / wanted, 1, candidate.group);
   if (chunks * panels < wanted) {
     chunks = std::max(chunks, std::min((wanted + panels - 1) / panels, m / 48));
   }
@@ -264,9 +263,9 @@ void deal_tasks(const MatmulCandidate& candidate, const Tasks& tasks, std::int64
                  });
 }
 
-void run_own(const KernelTable& table, const MatmulCandidate& candidate,
-             TensorView<const float> x, const PackedMatrix::Impl& w, std::int64_t n,
-             TensorView<float> y, const Epilogue& epilogue) {
+void run_own(const KernelTable& table, const MatmulCandidate& candidate, TensorView<const float> x,
+             const PackedMatrix::Impl& w, std::int64_t n, TensorView<float> y,
+             const Epilogue& epilogue) {
   const std::int64_t m = x.size(0);
   const bool few = candidate.few;
   const PackedActivations packed = plan_activations(table, w, m, few);
@@ -324,7 +323,8 @@ const TuneEntry* measure(Tuner& tuner, const KernelTable& table, const TuneKey& 
   const int rule = matmul_rule(x.size(0));
   std::vector<Tuner::Candidate> candidates;
   for (std::size_t i = 0; i < matmul_candidates().size(); ++i) {
-    if (matmul_supports(matmul_candidates()[i], m)) candidates.push_back({static_cast<int>(i), true});
+    if (matmul_supports(matmul_candidates()[i], m))
+      candidates.push_back({static_cast<int>(i), true});
   }
   return tuner.measure(key, candidates, rule, [&](int i) {
     run_own(table, matmul_candidates()[static_cast<std::size_t>(i)], rows, w, n,

@@ -120,9 +120,7 @@ struct Tuner::Table {
       if (entry == nullptr || entry->key == key) return &entry;
     }
   }
-  const TuneEntry* find(const TuneKey& key) const {
-    return *const_cast<Table*>(this)->slot(key);
-  }
+  const TuneEntry* find(const TuneKey& key) const { return *const_cast<Table*>(this)->slot(key); }
 
   std::vector<const TuneEntry*> slots;
   std::vector<const TuneEntry*> order;
@@ -197,7 +195,6 @@ const TuneEntry* Tuner::measure(const TuneKey& key, std::span<const Candidate> c
   spent_ms_ += now() - begin;
   entry.choice = pick(entry, options_.margin);
   add({std::move(entry)});
-  measured_.store(true, std::memory_order_relaxed);
   return find(key);
 }
 

@@ -63,12 +63,15 @@ std::string tune_reason(const TuneEntry& entry, double margin);
 /// once; a lookup takes no lock and allocates nothing.
 class Tuner {
  public:
+  static constexpr double kMargin = 0.03;
+  static constexpr std::size_t kMostEntries = 512;
+
   struct Options {
-    bool measure = true;     ///< false: only what was added
-    double margin = 0.03;    ///< a candidate must be this much faster than the static rule
-    double shape_ms = 60.0;  ///< no new round of measuring a shape after this time
-    double total_ms = 1000;  ///< no new shape after this time, over all shapes
-    int rounds = 5;          ///< runs of each candidate at most; two at least
+    bool measure = true;      ///< false: only what was added
+    double margin = kMargin;  ///< a candidate must be this much faster than the static rule
+    double shape_ms = 60.0;   ///< no new round of measuring a shape after this time
+    double total_ms = 1000;   ///< no new shape after this time, over all shapes
+    int rounds = 5;           ///< runs of each candidate at most; two at least
     /// Times the whole shape instead of a part of it, and candidates that are not eligible too, so
     /// that a report can show them.
     bool everything = false;
@@ -101,17 +104,12 @@ class Tuner {
 
   /// All of them, in the order they came.
   std::vector<TuneEntry> entries() const;
-  /// Whether measure() has added any.
-  bool measured() const noexcept { return measured_.load(std::memory_order_relaxed); }
-
-  static constexpr std::size_t kMostEntries = 512;
 
  private:
   struct Table;
 
   const Options options_;
   std::atomic<const Table*> table_{nullptr};
-  std::atomic<bool> measured_{false};
   mutable std::mutex mutex_;                               // of what follows
   std::vector<std::unique_ptr<const TuneEntry>> entries_;  // all that ever were
   std::vector<std::unique_ptr<const Table>> tables_;       // likewise: a reader may hold any

@@ -5,8 +5,8 @@
 // Gimelshein 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and
 // both products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of
 // the second cache. How many rows a tile has changes no row's sums; how many keys does: a row's
-// earlier sums are scaled at the end of each tile of keys. Scores are kept in units of log 2, so that exponentials are 2^x. Few rows
-// (decoding) go another way: attention_decode.h.
+// earlier sums are scaled at the end of each tile of keys. Scores are kept in units of log 2, so
+// that exponentials are 2^x. Few rows (decoding) go another way: attention_decode.h.
 #pragma once
 
 #include "../simd/gemm.h"
@@ -298,9 +298,9 @@ void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin,
                            s.out + r * dp, dp);
     }
     for (int64_t r = 0; r < rows_pad; r += V::kRowTile) {
-      weigh_values<V, V::kRowTile, kKind>(s.scores + r * s.key_step, s.key_step, s.values,
-                                          dp * 4, dp, s.out + r * dp,
-                                          kMath == kMathDot ? (n + 1) / 2 : n, false);
+      weigh_values<V, V::kRowTile, kKind>(s.scores + r * s.key_step, s.key_step, s.values, dp * 4,
+                                          dp, s.out + r * dp, kMath == kMathDot ? (n + 1) / 2 : n,
+                                          false);
     }
   }
   const int64_t group = a.heads / a.kv_heads;

@@ -162,7 +162,7 @@ struct AttentionArgs {
   int64_t n_q, n_k, heads, kv_heads, head_dim;
   float scale;
   bool causal;
-  bool bf16_math;  // round q, k, v and the weights to bf16 before they are multiplied
+  bool bf16_math;      // round q, k, v and the weights to bf16 before they are multiplied
   AttentionTile tile;  // of attention_tile()
 };
 

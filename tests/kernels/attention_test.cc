@@ -237,10 +237,10 @@ TEST_P(Attention, Bf16MathIsCloseToF32AndTheSameOnEverySet) {
   }
   const std::vector<std::int64_t> cu_seqlens = {0, 30, 30, 101};
   Heads<float> q(101, 2, 80, 1), out(101, 2, 80, 4), exact = out;
-  attention_forward_varlen(q.read(), q.read(), q.read(), out.view(), cu_seqlens, cu_seqlens, 0.1f, false,
-                           ComputeType::kBF16);
-  reference::attention_forward_varlen(q.read(), q.read(), q.read(), exact.view(), cu_seqlens, cu_seqlens,
-                                      0.1f, false);
+  attention_forward_varlen(q.read(), q.read(), q.read(), out.view(), cu_seqlens, cu_seqlens, 0.1f,
+                           false, ComputeType::kBF16);
+  reference::attention_forward_varlen(q.read(), q.read(), q.read(), exact.view(), cu_seqlens,
+                                      cu_seqlens, 0.1f, false);
   EXPECT_TRUE(all_close(out.values, exact.values, {.atol = 1e-2, .rtol = 1e-2}));
 }
 
