@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "apps/output.h"
+#include "core/throw.h"
 #include "pipeline/tuning.h"
 
 namespace reelm::apps {
@@ -38,6 +39,9 @@ int TuneOption::run(const CLI::App& command, const std::function<int()>& work) c
     std::error_code ec;  // what is wrong with the folder, the file says
     if (file_.empty()) std::filesystem::create_directories(file.parent_path(), ec);
     check_writable(file);
+  }
+  if (mode == pipeline::TuneMode::kAuto && !file_.empty() && !std::filesystem::exists(file)) {
+    throw_error(ErrorCode::kNotFound, "{}: no such file (--tune on makes it)", file_);
   }
   kernels::force_candidate(kernels::TunedOp::kAttention, attention_);
   pipeline::Tuning tuning(mode, file);

@@ -57,6 +57,13 @@ TunedOp op_of(const std::string& name, const std::string& where) {
   throw_error(ErrorCode::kFormat, "{}: unknown operation '{}'", where, name);
 }
 
+std::int32_t isa_of(const std::string& name, const std::string& where) {
+  for (const kernels::Isa isa : kernels::supported_isas()) {
+    if (name == kernels::isa_name(isa)) return static_cast<std::int32_t>(isa);
+  }
+  throw_error(ErrorCode::kFormat, "{}: this machine lacks '{}'", where, name);
+}
+
 const Json& member(const Json& object, const char* key, Json::value_t type,
                    const std::string& where) {
   const auto found = object.is_object() ? object.find(key) : object.end();
@@ -83,7 +90,7 @@ TuneEntry entry_of(const Json& json, const std::string& where) {
   key.op = op_of(json_string(json, "operation", where), where);
   key.type = json_int32(json, "type", where);
   key.flags = json_int32(json, "flags", where);
-  key.isa = json_int32(json, "isa", where);
+  key.isa = isa_of(json_string(json, "isa", where), where);
   key.threads = json_int32(json, "threads", where);
   const Json& sizes = member(json, "sizes", Json::value_t::array, where);
   if (sizes.size() != key.sizes.size()) {
@@ -119,7 +126,7 @@ Json json_of(const TuneEntry& entry) {
   return {{"operation", kernels::tuned_op_name(key.op)},
           {"type", key.type},
           {"flags", key.flags},
-          {"isa", key.isa},
+          {"isa", kernels::isa_name(static_cast<kernels::Isa>(key.isa))},
           {"threads", key.threads},
           {"sizes", key.sizes},
           {"choice", name(entry.choice)},

@@ -13,10 +13,11 @@ inline constexpr int64_t kPanelCols = 64;
 /// Steps of k in one block of activations.
 inline constexpr int64_t kBlockK = 256;
 /// Rows (query position x query head) and keys of one attention tile, where nothing else was
-/// chosen. Other tiles have a multiple of 48 rows and of 64 keys: whole row tiles, strips and cache
-/// lines on every set.
+/// chosen. Other tiles have any multiple of 48 rows (whole row tiles and cache lines on every set)
+/// and one of these numbers of keys, which the loops are compiled for.
 inline constexpr int64_t kAttentionRows = 192;
 inline constexpr int64_t kAttentionKeys = 64;
+inline constexpr int64_t kAttentionKeysLong = 128;
 struct AttentionTile {
   int64_t rows = kAttentionRows;
   int64_t keys = kAttentionKeys;
