@@ -40,9 +40,10 @@ class Reporter {
            const std::function<void()>& call) {
     Tuner tuner({.measure = true,
                  .margin = Tuner::kMargin,
-                 .shape_ms = 1e9,
+                 .shape_ms = 300.0,
                  .total_ms = 1e9,
-                 .rounds = rounds_,
+                 .least_rounds = rounds_,
+                 .rounds = std::max(rounds_, 30),
                  .everything = true,
                  .now_ms = {}});
     Tuner* const before = kernels::active_tuner();
@@ -164,7 +165,7 @@ std::vector<TuneRow> tune_report(const pipeline::Model& model,
   const std::int64_t prompt =
       std::min(workload.prompt_tokens.value_or(model.decoder->prefill_rows()),
                model.decoder->prefill_rows());
-  Reporter reporter(std::max(workload.repeat, 2));
+  Reporter reporter(workload.repeat);
 
   report_vit_attention(reporter, vision, patches, vision_type);
   report_llm_attention(reporter, decoder, prompt, prompt, decoder_type, kv_type);

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <limits>
+#include <utility>
 
 #include "core/throw.h"
 #include "core/timeline.h"
@@ -98,6 +99,10 @@ std::string tune_reason(const TuneEntry& entry, double margin) {
     return fmt::format("{:.1f} % faster than {}",
                        100.0 * (1.0 - ms_of(entry, entry.choice) / rule_ms), name(entry.rule));
   }
+  if (entry.refuted >= 0) {
+    return fmt::format("{} looked faster, but not twice: {} kept", name(entry.refuted),
+                       name(entry.rule));
+  }
   const TuneTiming* faster = nullptr;  // of those that may not be chosen unasked
   for (const TuneTiming& timing : entry.timings) {
     const bool beats = !timing.eligible && timing.ms < rule_ms * (1.0 - margin);
@@ -168,6 +173,22 @@ std::vector<TuneEntry> Tuner::entries() const {
   return out;
 }
 
+double Tuner::now() const { return options_.now_ms ? options_.now_ms() : steady_ms(); }
+
+void Tuner::time_in_turns(std::span<TuneTiming> timings,
+                          const std::function<void(int)>& run) const {
+  for (TuneTiming& timing : timings) timing.ms = std::numeric_limits<double>::infinity();
+  const double begin = now();
+  for (int round = 0; round < options_.rounds; ++round) {
+    if (round >= options_.least_rounds && now() - begin >= options_.shape_ms) return;
+    for (TuneTiming& timing : timings) {
+      const double start = now();
+      run(timing.candidate);
+      timing.ms = std::min(timing.ms, now() - start);
+    }
+  }
+}
+
 const TuneEntry* Tuner::measure(const TuneKey& key, std::span<const Candidate> candidates, int rule,
                                 const std::function<void(int)>& run) {
   if (!options_.measure) return nullptr;
@@ -176,24 +197,24 @@ const TuneEntry* Tuner::measure(const TuneKey& key, std::span<const Candidate> c
   if (const TuneEntry* known = find(key)) return known;
   if (spent_ms_ >= options_.total_ms) return nullptr;
   const TimelineSpan span("tune", SpanKind::kOperation);
-  const auto now = [&] { return options_.now_ms ? options_.now_ms() : steady_ms(); };
   TuneEntry entry = {.key = key, .choice = rule, .rule = rule, .timings = {}};
-  for (const Candidate& candidate : candidates) {
-    entry.timings.push_back(
-        {candidate.index, std::numeric_limits<double>::infinity(), candidate.eligible});
-  }
+  for (const auto& [index, eligible] : candidates) entry.timings.push_back({index, 0.0, eligible});
   const double begin = now();
   run(rule);  // brings pages, caches and threads to life
-  for (int round = 0; round < options_.rounds; ++round) {
-    if (round >= kLeastRounds && now() - begin >= options_.shape_ms) break;
+  time_in_turns(entry.timings, run);
+  entry.choice = pick(entry, options_.margin);
+  if (entry.choice != rule) {
+    std::array<TuneTiming, 2> second = {{{.candidate = rule}, {.candidate = entry.choice}}};
+    time_in_turns(second, run);
     for (TuneTiming& timing : entry.timings) {
-      const double start = now();
-      run(timing.candidate);
-      timing.ms = std::min(timing.ms, now() - start);
+      if (timing.candidate == rule) timing.ms = second[0].ms;
+      if (timing.candidate == entry.choice) timing.ms = second[1].ms;
+    }
+    if (second[1].ms >= second[0].ms * (1.0 - options_.margin)) {
+      entry.refuted = std::exchange(entry.choice, rule);
     }
   }
   spent_ms_ += now() - begin;
-  entry.choice = pick(entry, options_.margin);
   add({std::move(entry)});
   return find(key);
 }

@@ -54,6 +54,7 @@ struct TuneEntry {
   int choice = 0;
   int rule = 0;  ///< what the static rule takes
   std::vector<TuneTiming> timings;
+  int refuted = -1;  ///< looked fastest, but not at a second look: the rule was kept
 };
 
 /// "7.1 % faster than flash-192x64", "within 3 %: flash-192x64 kept".
@@ -71,7 +72,8 @@ class Tuner {
     double margin = kMargin;  ///< a candidate must be this much faster than the static rule
     double shape_ms = 60.0;   ///< no new round of measuring a shape after this time
     double total_ms = 1000;   ///< no new shape after this time, over all shapes
-    int rounds = 5;           ///< runs of each candidate at most; two at least
+    int least_rounds = 2;     ///< runs of each candidate, however long they take
+    int rounds = 20;          ///< runs of each candidate at most
     /// Times the whole shape instead of a part of it, and candidates that are not eligible too, so
     /// that a report can show them.
     bool everything = false;
@@ -94,8 +96,10 @@ class Tuner {
   const TuneEntry* find(const TuneKey& key) const noexcept;
 
   /// Times run(candidate) in turns and keeps the fastest eligible one, or `rule` (one of them)
-  /// unless that is beaten by the margin. Null, with nothing run, when another thread is measuring
-  /// or the time for that is used up; what find() says when the key is known by now.
+  /// unless that is beaten by the margin, twice: the winner and the rule are timed once more, as
+  /// on a busy machine one of several alike always looks best. Null, with nothing run, when another
+  /// thread is measuring or the time for that is used up; what find() says when the key is known by
+  /// now.
   const TuneEntry* measure(const TuneKey& key, std::span<const Candidate> candidates, int rule,
                            const std::function<void(int)>& run);
 
@@ -107,6 +111,9 @@ class Tuner {
 
  private:
   struct Table;
+  double now() const;
+  /// Runs all in turns; of each the least time.
+  void time_in_turns(std::span<TuneTiming> timings, const std::function<void(int)>& run) const;
 
   const Options options_;
   std::atomic<const Table*> table_{nullptr};

@@ -85,6 +85,22 @@ TEST(Tuner, CountsTheLeastOfSeveralRuns) {
   EXPECT_DOUBLE_EQ(entry->timings[1].ms, 3.0);
 }
 
+TEST(Tuner, AWinnerMustWinTwice) {
+  Scripted s({{0, 4.0}, {1, 4.0}});
+  int runs = 0;  // one to warm up, two rounds of two; then the rule was held up no more
+  const Tuner::Options options = {.least_rounds = 2, .rounds = 2, .now_ms = [&] { return s.now; }};
+  Tuner tuner(options);
+  const TuneEntry* entry =
+      tuner.measure(key_of(1), std::vector<Tuner::Candidate>{{0, true}, {1, true}}, 0,
+                    [&](int candidate) { s.now += candidate == 0 && ++runs <= 3 ? 6.0 : 4.0; });
+  ASSERT_NE(entry, nullptr);
+  EXPECT_EQ(entry->choice, 0);
+  EXPECT_EQ(entry->refuted, 1);
+  EXPECT_DOUBLE_EQ(entry->timings[0].ms, 4.0);
+  EXPECT_EQ(tune_reason(*entry, 0.03),
+            "flash-192x64-affine looked faster, but not twice: flash-192x64 kept");
+}
+
 TEST(Tuner, StopsWhenTheTimeOfAShapeOrOfAllIsUsedUp) {
   Scripted s({{0, 30.0}, {1, 30.0}}, {.shape_ms = 60.0, .total_ms = 200.0, .now_ms = {}});
   ASSERT_NE(s.measure(key_of(1), {{0, true}, {1, true}}), nullptr);
