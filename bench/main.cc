@@ -278,19 +278,22 @@ void add_sweeps(CLI::App& app, Options& options) {
                             "--json", "--csv", "--plot"}) {
     matrix->excludes(other);
   }
-  auto* tune_report = app.add_flag("--tune-report", options.tune_report,
-                                   "every candidate of attention and of products at the model's "
-                                   "shapes, what --tune on would choose, and why");
-  for (const char* other :
-       {"--per-token", "--matrix", "--media", "--new-tokens", "--csv", "--plot"}) {
-    tune_report->excludes(other);
-  }
   const auto add_list = [&](const char* name, std::optional<std::string>& value, const char* help) {
     app.add_option(name, value, help)->needs(matrix);
   };
   add_list("--batches", options.batches, "sequences decoded together (1,2,4,8)");
   add_list("--inputs", options.inputs, "prompt lengths (32,64,128,256,512,1024,2048)");
   add_list("--outputs", options.outputs, "answer lengths (32,64,128,256,512,1024)");
+}
+
+void add_tune_report(CLI::App& app, Options& options) {
+  auto* tune_report = app.add_flag("--tune-report", options.tune_report,
+                                   "every candidate of attention and of products at the model's "
+                                   "shapes, what --tune on would choose, and why");
+  for (const char* other :
+       {"--per-token", "--matrix", "--replicas", "--media", "--new-tokens", "--csv", "--plot"}) {
+    tune_report->excludes(other);
+  }
 }
 
 void add_options(CLI::App& app, Options& options) {
@@ -323,6 +326,7 @@ void add_options(CLI::App& app, Options& options) {
   options.tune.add_to(app);
   add_sweeps(app, options);
   add_replicas(app, options);
+  add_tune_report(app, options);
   app.footer(
       "Examples:\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --grid 1,26,46 --prompt-tokens 512\n"

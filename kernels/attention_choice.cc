@@ -136,7 +136,7 @@ const TuneEntry* measure(Tuner& tuner, const KernelTable& table, const TuneKey& 
   all.out = out.data();
   all.out_row = all.heads * all.head_dim;
   all.out_head = all.head_dim;
-  trial.step.out = all.n_q * all.out_row;
+  if (trial.cu_q.empty()) trial.step.out = all.n_q * all.out_row;
   const auto candidates = candidates_for(table, trial, rule, everything);
   return tuner.measure(key, candidates, rule, [&](int i) {
     run_attention(table, kCandidates[static_cast<std::size_t>(i)], trial);

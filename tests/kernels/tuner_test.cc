@@ -215,6 +215,33 @@ TEST(Tuner, AttentionAsksAndResultsStayTheSame) {
   }
 }
 
+TEST(Tuner, SequencesAndBatchesAsk) {
+  const std::vector<std::int64_t> cu_q = {0, 60, 60, 160, 200}, cu_k = {0, 100, 110, 290, 300};
+  Prompt prompt;
+  const auto varlen = [&] {
+    std::vector<float> out(prompt.q.size());
+    const TensorView<const float> kv(prompt.k.data(), {300, 2, 64});
+    attention_forward_varlen({prompt.q.data(), {200, 4, 64}}, kv, kv, {out.data(), {200, 4, 64}},
+                             cu_q, cu_k, 0.125f, false);
+    return out;
+  };
+  const auto batch = [&] {
+    std::vector<float> out(prompt.q.size());
+    const TensorView<const float> kv(prompt.k.data(), {2, 150, 2, 64});
+    attention_forward({prompt.q.data(), {2, 100, 4, 64}}, kv, kv, {out.data(), {2, 100, 4, 64}},
+                      0.125f, true);
+    return out;
+  };
+  const std::vector<float> expected_varlen = varlen(), expected_batch = batch();
+  for (const bool everything : {false, true}) {
+    Tuner tuner({.rounds = 2, .everything = everything, .now_ms = {}});
+    const Asked asked(tuner);
+    EXPECT_TRUE(testing::all_equal_bits(varlen(), expected_varlen)) << everything;
+    EXPECT_TRUE(testing::all_equal_bits(batch(), expected_batch)) << everything;
+    EXPECT_EQ(tuner.entries().size(), 2u);
+  }
+}
+
 TEST(Tuner, AReportHasAllCandidatesOfAttention) {
   Prompt prompt;
   Tuner tuner({.rounds = 2, .everything = true, .now_ms = [] { return 0.0; }});
