@@ -64,7 +64,7 @@ std::int64_t products(const Sequences& sequences) {
   return 2 * sequences.pairs() * sequences.all.heads * sequences.all.head_dim;
 }
 
-/// Key and value classes: sizes[] are rows, keys, kv heads, heads of a group, head_dim.
+/// The class of a call: sizes[] are rows, keys, kv heads, heads of a group, head_dim.
 TuneKey key_of(const KernelTable& table, const Sequences& sequences) {
   const AttentionArgs& all = sequences.all;
   return {.op = TunedOp::kAttention,
@@ -189,7 +189,7 @@ int choose_attention(const KernelTable& table, const Sequences& sequences) {
   if (products(sequences) < kWorthTuning && !tuner->options().everything) return rule;
   const TuneKey key = key_of(table, sequences);
   const TuneEntry* entry = tuner->find(key);
-  if (entry == nullptr && tuner->options().measure) {
+  if (entry == nullptr && tuner->may_measure()) {
     entry = measure(*tuner, table, key, sequences, rule);
   }
   // A file may say anything.

@@ -37,24 +37,24 @@ void run_tile(const KernelTable& table, const AttentionArgs& args, std::int64_t 
                        scratch);
 }
 
-/// Items [begin, end) of all sequences' items laid end to end, count(args) each:
-/// fn(args, sequence, first item there, last, number of the sequence's first item).
-template <typename Count, typename Fn>
-void for_items(const Sequences& sequences, std::int64_t begin, std::int64_t end, Count&& count,
-               Fn&& fn) {
+/// Tiles [begin, end) of the tiles of all sequences, laid end to end: fn(args, from, to, first) for
+/// tiles from .. to of each sequence, whose own first tile is number `first` of all.
+template <typename Fn>
+void for_tiles(const Sequences& sequences, std::int64_t begin, std::int64_t end, Fn&& fn) {
   std::int64_t first = 0;
   for (std::int64_t s = 0; s < sequences.count && first < end; ++s) {
     const AttentionArgs args = sequences.part(s);
-    const std::int64_t n = count(args);
+    const std::int64_t n = tiles_of(args);
     if (begin < first + n) {
-      fn(args, std::max(begin - first, std::int64_t{0}), std::min(end - first, n), n, first);
+      fn(args, std::max(begin - first, std::int64_t{0}), std::min(end - first, n), first);
     }
     first += n;
   }
 }
 
+/// The sum of count(args) over all sequences.
 template <typename Count>
-std::int64_t count_items(const Sequences& sequences, Count&& count) {
+std::int64_t sum_over(const Sequences& sequences, Count&& count) {
   std::int64_t n = 0;
   for (std::int64_t s = 0; s < sequences.count; ++s) n += count(sequences.part(s));
   return n;
@@ -63,9 +63,9 @@ std::int64_t count_items(const Sequences& sequences, Count&& count) {
 /// Tiles [begin, end) of one head.
 void run_head(const KernelTable& table, const Sequences& sequences, std::int64_t head,
               std::int64_t begin, std::int64_t end) {
-  for_items(sequences, begin, end, tiles_of,
-            [&](const AttentionArgs& args, std::int64_t from, std::int64_t to, std::int64_t n,
-                std::int64_t) {
+  for_tiles(sequences, begin, end,
+            [&](const AttentionArgs& args, std::int64_t from, std::int64_t to, std::int64_t) {
+              const std::int64_t n = tiles_of(args);
               for (std::int64_t i = from; i < to; ++i) run_tile(table, args, head, folded(i, n));
             });
 }
@@ -73,7 +73,7 @@ void run_head(const KernelTable& table, const Sequences& sequences, std::int64_t
 void run_tiles(const KernelTable& table, const AttentionCandidate& candidate, Sequences sequences) {
   sequences.all.tile = candidate.tile;
   const std::int64_t heads = sequences.all.kv_heads;
-  const std::int64_t tiles = count_items(sequences, tiles_of);
+  const std::int64_t tiles = sum_over(sequences, tiles_of);
   if (sequences.all.causal || candidate.dealing == Dealing::kAffine) {
     // Heads outermost: a thread's share reads the keys and values of few heads.
     parallel_tasks(candidate.dealing, heads, tiles, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -87,15 +87,15 @@ void run_tiles(const KernelTable& table, const AttentionCandidate& candidate, Se
   // Heads innermost: a thread's share of tiles covers whole sequences, whose rows lie close
   // together.
   parallel_tasks(candidate.dealing, tiles, heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for_items(sequences, begin / heads, round_up_div(end, heads), tiles_of,
-              [&](const AttentionArgs& args, std::int64_t from, std::int64_t to, std::int64_t,
-                  std::int64_t first) {
-                const std::int64_t task0 = std::max(begin, (first + from) * heads);
-                const std::int64_t task1 = std::min(end, (first + to) * heads);
-                for (std::int64_t task = task0; task < task1; ++task) {
-                  run_tile(table, args, task % heads, task / heads - first);
-                }
-              });
+    for_tiles(
+        sequences, begin / heads, round_up_div(end, heads),
+        [&](const AttentionArgs& args, std::int64_t from, std::int64_t to, std::int64_t first) {
+          const std::int64_t task0 = std::max(begin, (first + from) * heads);
+          const std::int64_t task1 = std::min(end, (first + to) * heads);
+          for (std::int64_t task = task0; task < task1; ++task) {
+            run_tile(table, args, task % heads, task / heads - first);
+          }
+        });
   });
 }
 
@@ -178,7 +178,7 @@ AttentionArgs Sequences::part(std::int64_t s) const {
 }
 
 std::int64_t Sequences::pairs() const {
-  return count_items(*this, [](const AttentionArgs& args) {
+  return sum_over(*this, [](const AttentionArgs& args) {
     if (!args.causal) return args.n_q * args.n_k;
     const std::int64_t seen = std::min(args.n_q, args.n_k);  // rows before the first key see none
     return seen * args.n_k - seen * (seen - 1) / 2;

@@ -347,7 +347,7 @@ int choose(const KernelTable& table, TensorView<const float> x, const PackedMatr
   if (m * w.n * w.k < kWorthTuning && !tuner->options().everything) return rule;
   const TuneKey key = matmul_key(table, m, w);
   const TuneEntry* entry = tuner->find(key);
-  if (entry == nullptr && tuner->options().measure) {
+  if (entry == nullptr && tuner->may_measure()) {
     entry = measure(*tuner, table, key, x, w, n_y, epilogue);
   }
   return entry != nullptr && can_run(entry->choice) ? entry->choice : rule;

@@ -191,11 +191,10 @@ void Tuner::time_in_turns(std::span<TuneTiming> timings,
 
 const TuneEntry* Tuner::measure(const TuneKey& key, std::span<const Candidate> candidates, int rule,
                                 const std::function<void(int)>& run) {
-  if (!options_.measure) return nullptr;
+  if (!may_measure()) return nullptr;
   const std::unique_lock lock(measuring_, std::try_to_lock);
   if (!lock.owns_lock()) return nullptr;
   if (const TuneEntry* known = find(key)) return known;
-  if (spent_ms_ >= options_.total_ms) return nullptr;
   const TimelineSpan span("tune", SpanKind::kOperation);
   TuneEntry entry = {.key = key, .choice = rule, .rule = rule, .timings = {}};
   for (const auto& [index, eligible] : candidates) entry.timings.push_back({index, 0.0, eligible});
@@ -214,7 +213,7 @@ const TuneEntry* Tuner::measure(const TuneKey& key, std::span<const Candidate> c
       entry.refuted = std::exchange(entry.choice, rule);
     }
   }
-  spent_ms_ += now() - begin;
+  spent_ms_.store(spent_ms_.load() + now() - begin);  // measuring_ is held
   add({std::move(entry)});
   return find(key);
 }

@@ -57,7 +57,7 @@ struct TuneEntry {
   int refuted = -1;  ///< looked fastest, but not at a second look: the rule was kept
 };
 
-/// "7.1 % faster than flash-192x64", "within 3 %: flash-192x64 kept".
+/// "7.1 % faster than flash-192x64", "none is 3 % faster: flash-192x64 kept".
 std::string tune_reason(const TuneEntry& entry, double margin);
 
 /// A table of choices, filled by measuring and from files. Threads may look up, add and measure at
@@ -95,6 +95,11 @@ class Tuner {
   /// The choice for a key, or null. It lives as long as the tuner.
   const TuneEntry* find(const TuneKey& key) const noexcept;
 
+  /// Whether measure() may do anything: asked before its arguments are made.
+  bool may_measure() const noexcept {
+    return options_.measure && spent_ms_.load(std::memory_order_relaxed) < options_.total_ms;
+  }
+
   /// Times run(candidate) in turns and keeps the fastest eligible one, or `rule` (one of them)
   /// unless that is beaten by the margin, twice: the winner and the rule are timed once more, as
   /// on a busy machine one of several alike always looks best. Null, with nothing run, when another
@@ -121,7 +126,7 @@ class Tuner {
   std::vector<std::unique_ptr<const TuneEntry>> entries_;  // all that ever were
   std::vector<std::unique_ptr<const Table>> tables_;       // likewise: a reader may hold any
   std::mutex measuring_;
-  double spent_ms_ = 0.0;  // by measuring_
+  std::atomic<double> spent_ms_{0.0};
 };
 
 /// The tuner that kernels ask; null (as at the start): static rules. The caller keeps it alive

@@ -1,5 +1,6 @@
 // The oracle: every kernel in plain loops, sums in double, no vectors and no threads. Complete,
-// slow, used by tests and as a candidate that has to be asked for. Signatures and meanings are those of the headers in kernels/.
+// slow, used by tests and as a candidate that has to be asked for. Signatures and meanings are
+// those of the headers in kernels/.
 #pragma once
 
 #include <span>
