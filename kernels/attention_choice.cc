@@ -155,9 +155,6 @@ bool attention_supports(const KernelTable& table, const AttentionCandidate& cand
     case Kind::kDecode:  // it reads whole registers of a head
       return sequences.rows() <= kDecodeRows && all.head_dim % table.width == 0 && all.n_k > 0;
     case Kind::kMatmul: {
-#ifdef __SANITIZE_THREAD__
-      return false;  // it would raise a team in each of parallel_for's threads
-#endif
       const std::int64_t d = all.head_dim;  // oneDNN wants rows that do not overlap
       return all.q_row >= d && all.out_row >= d && all.k.row >= d && all.v.row >= d;
     }

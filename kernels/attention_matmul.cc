@@ -1,5 +1,6 @@
 // Attention as a library of matrix products would do it: all scores of a block of rows, their
 // softmax, all sums. To compare with: it writes and reads [rows, n_k] scores.
+#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
@@ -38,6 +39,19 @@ Floats widen(const KernelTable& table, const AttentionArgs& args, const KvArgs& 
   }
   return {room, d};
 }
+
+/// oneDNN computes in the calling thread while this lives: blocks are what threads share, and a
+/// product cut by the number of threads could sum in another order.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  const int before_;
+};
 
 void zero_rows(const AttentionArgs& args, float* out, std::int64_t rows) {
   for (std::int64_t r = 0; r < rows; ++r) std::fill_n(out + r * args.out_row, args.head_dim, 0.0f);
@@ -81,8 +95,8 @@ void run_attention_matmul(const KernelTable& table, const Sequences& sequences) 
   for (std::int64_t s = 0; s < sequences.count; ++s) {
     const AttentionArgs args = sequences.part(s);
     const std::int64_t blocks = (args.n_q + kBlockRows - 1) / kBlockRows;
-    // Within a loop oneDNN runs in the calling thread.
     parallel_for(blocks * args.heads, 1, [&](std::int64_t begin, std::int64_t end) {
+      const OneThread one;
       for (std::int64_t task = begin; task < end; ++task) {
         const std::int64_t row = task % blocks * kBlockRows;
         run_block(table, args, task / blocks, row, std::min(args.n_q, row + kBlockRows));
