@@ -6,6 +6,7 @@
 #include "apps/commands.h"
 #include "apps/program.h"
 #include "apps/trace_file.h"
+#include "apps/tune_option.h"
 #include "core/version.h"
 
 namespace {
@@ -34,6 +35,10 @@ int run(int argc, char** argv) {
   for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
     trace.add_to(*command);
   }
+  reelm::apps::TuneOption tune;
+  for (const char* command : {"ask", "verify", "perplexity"}) {
+    tune.add_to(*app.get_subcommand(command));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
@@ -42,7 +47,8 @@ int run(int argc, char** argv) {
     return reelm::apps::fail("reelm", fmt::format("{} (see --help)", e.what()),
                              reelm::apps::kExitUsage);
   }
-  return trace.run(app.get_subcommands().front()->get_name(), chosen);
+  const CLI::App& command = *app.get_subcommands().front();
+  return trace.run(command.get_name(), [&] { return tune.run(command, chosen); });
 }
 
 }  // namespace

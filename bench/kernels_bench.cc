@@ -148,8 +148,8 @@ void AttentionVit(benchmark::State& state) {
   };
   const std::vector<std::int64_t> cu_seqlens = {0, n};
   for (auto _ : state) {
-    attention_varlen(view(0), view(1), view(2), {out.data(), {n, heads, d}}, cu_seqlens, 0.11f,
-                     math_of(state.range(1)));
+    attention_forward_varlen(view(0), view(1), view(2), {out.data(), {n, heads, d}}, cu_seqlens,
+                             cu_seqlens, 0.11f, false, math_of(state.range(1)));
   }
   flops(state, 4.0 * static_cast<double>(n * n * heads * d));
 }

@@ -15,6 +15,7 @@
 #include "apps/output.h"
 #include "apps/program.h"
 #include "apps/trace_file.h"
+#include "apps/tune_option.h"
 #include "bench/clock.h"
 #include "bench/ladder/report.h"
 #include "bench/matrix.h"
@@ -23,6 +24,7 @@
 #include "bench/plot.h"
 #include "bench/replicas.h"
 #include "bench/report.h"
+#include "bench/tune_report.h"
 #include "core/throw.h"
 #include "core/timeline.h"
 #include "core/version.h"
@@ -42,7 +44,8 @@ struct Options {
   bool json = false, csv = false;
   std::string plot;
   apps::TraceOption trace;
-  bool per_token = false, matrix = false;
+  apps::TuneOption tune;
+  bool per_token = false, matrix = false, tune_report = false;
   std::optional<std::string> batches, inputs, outputs;
   std::optional<std::string> replicas;
   std::int64_t requests = 0;
@@ -192,6 +195,12 @@ std::string per_token_report(const Options& options) {
   return options.json  ? to_json(measured.per_token)
          : options.csv ? to_csv(measured.per_token)
                        : to_table(measured.per_token);
+}
+
+std::string report_tuning(const Options& options) {
+  const Loaded loaded = load(options);
+  const std::vector<TuneRow> rows = tune_report(loaded.model, loaded.sizes, options.work);
+  return options.json ? to_json(rows) : to_table(rows);
 }
 
 /// The lists as given, the others as they are.
@@ -350,6 +359,16 @@ void add_sweeps(CLI::App& app, Options& options) {
   add_list("--outputs", options.outputs, "answer lengths (32,64,128,256,512,1024)");
 }
 
+void add_tune_report(CLI::App& app, Options& options) {
+  auto* tune_report = app.add_flag("--tune-report", options.tune_report,
+                                   "every candidate of attention and of products at the model's "
+                                   "shapes, what --tune on would choose, and why");
+  for (const char* other : {"--per-token", "--matrix", "--replicas", "--ladder", "--media",
+                            "--new-tokens", "--csv", "--plot"}) {
+    tune_report->excludes(other);
+  }
+}
+
 void add_options(CLI::App& app, Options& options) {
   app.set_version_flag("--version", fmt::format("{} {}", kProgram, version()));
   options.model.add_to(app);
@@ -377,15 +396,18 @@ void add_options(CLI::App& app, Options& options) {
   app.add_flag("--csv", options.csv, "print the stages as CSV")->excludes(json);
   app.add_option("--plot", options.plot, "draw stage shares and the roofline into this PNG file");
   options.trace.add_to(app);
+  options.tune.add_to(app);
   add_sweeps(app, options);
   add_replicas(app, options);
   add_ladder(app, options);
+  add_tune_report(app, options);
   app.footer(
       "Examples:\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --grid 1,26,46 --prompt-tokens 512\n"
       "  reelm-bench --model synthetic:qwen2-vl-2b --media clip.mp4 --plot clip.png\n"
       "  reelm-bench --per-token --media clip.mp4\n"
       "  reelm-bench --replicas 1,2,4 --media clip.mp4\n"
+      "  reelm-bench --tune-report --model synthetic:qwen2-vl-2b\n"
       "  reelm-bench --matrix --batches 1,2,4 --inputs 32,512 --outputs 32\n"
       "  reelm-bench --ladder --new-tokens 8\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
@@ -403,6 +425,10 @@ int run_kind(const Options& options) {
   }
   if (options.ladder) {
     run_ladder(options);
+    return 0;
+  }
+  if (options.tune_report) {
+    apps::write_stdout(report_tuning(options));
     return 0;
   }
   if (options.per_token) {
@@ -434,7 +460,8 @@ int run(int argc, char** argv) {
   (void)options.cache.parse();
   options.work.kv_dtype = llm::parse_kv_type(options.kv_dtype);
   if (!options.plot.empty()) apps::check_writable(options.plot);
-  return options.trace.run("bench", [&] { return run_kind(options); });
+  return options.trace.run(
+      "bench", [&] { return options.tune.run(app, [&] { return run_kind(options); }); });
 }
 
 }  // namespace

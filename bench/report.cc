@@ -6,24 +6,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <thread>
 
+#include "core/host.h"
 #include "core/parallel.h"
 #include "kernels/isa.h"
 
 namespace reelm::bench {
 
 namespace {
-
-std::string cpu_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
-  }
-  return "unknown";
-}
 
 /// "-" for nothing, three digits of what matters else.
 std::string short_number(double x) {

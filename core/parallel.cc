@@ -55,6 +55,8 @@ int num_threads() noexcept {
   return chosen > 0 ? chosen : omp_get_max_threads();
 }
 
+int loop_threads() noexcept { return t_serial || omp_in_parallel() ? 1 : num_threads(); }
+
 void set_num_threads(int n) noexcept {
   g_threads.store(std::max(n, 0), std::memory_order_relaxed);
   // oneDNN sizes its teams by OpenMP's own setting.

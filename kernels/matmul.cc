@@ -19,6 +19,13 @@ namespace {
 
 thread_local MatmulPath t_last_path = MatmulPath::kNothing;
 
+// Products below which no choice is worth looking up.
+constexpr std::int64_t kWorthTuning = 1 << 20;
+// What a trial multiplies unless it must be more to be one (about 4 ms): these rows at most, as
+// many columns at least. Weights that are streamed come from memory, as they do in a model.
+constexpr std::int64_t kTrialProducts = std::int64_t{1} << 27;
+constexpr std::int64_t kTrialRows = 352, kTrialColumns = 512;
+
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 bool quantised(ComputeType type) {
@@ -132,27 +139,25 @@ std::shared_ptr<const PackedMatrix::Impl> pack(std::span<const StoredMatrix> par
   return impl;
 }
 
-// What one task covers: rows and panels that leave a block of activations, a panel's block and the
-// sums (176 + 64 + 88 KB in f32) in 512 KB of second cache; less when threads would have too few
-// tasks. Measured on Zen 3 against one panel a task: as fast at k = 1,536, 10 % faster at k =
-// 8,960.
 struct Tasks {
   std::int64_t chunk_rows;
   std::int64_t group;
-  std::int64_t count;
+  std::int64_t chunks;  // of rows
+  std::int64_t groups;  // of panels
 };
 
-Tasks plan_tasks(std::int64_t m, std::int64_t panels, std::int64_t row_tile, bool few) {
-  constexpr std::int64_t kChunk = 176, kGroup = 2;
-  if (few) return {m, 1, panels};
+/// The candidate's tasks, or smaller ones when threads would have too few.
+Tasks plan_tasks(const MatmulCandidate& candidate, std::int64_t m, std::int64_t panels,
+                 std::int64_t row_tile) {
+  if (candidate.few) return {m, 1, 1, panels};
   const std::int64_t wanted = 4 * static_cast<std::int64_t>(num_threads());
-  std::int64_t chunks = (m + kChunk - 1) / kChunk;
-  std::int64_t group = std::clamp<std::int64_t>(chunks * panels / wanted, 1, kGroup);
+  std::int64_t chunks = (m + candidate.chunk_rows - 1) / candidate.chunk_rows;
+  const std::int64_t group = std::clamp<std::int64_t>(chunks * panels / wanted, 1, candidate.group);
   if (chunks * panels < wanted) {
     chunks = std::max(chunks, std::min((wanted + panels - 1) / panels, m / 48));
   }
   const std::int64_t chunk_rows = round_up((m + chunks - 1) / chunks, row_tile);
-  return {chunk_rows, group, (m + chunk_rows - 1) / chunk_rows * ((panels + group - 1) / group)};
+  return {chunk_rows, group, (m + chunk_rows - 1) / chunk_rows, (panels + group - 1) / group};
 }
 
 /// y = silu(gate) * up of sums [m, 2 * y.size(1)] in the order of gated_parts().
@@ -240,10 +245,29 @@ PackedActivations plan_activations(const KernelTable& table, const PackedMatrix:
   return {kind, rows, table.row_tile, k_blocks * rows * kBlockK};
 }
 
-void run_own(const KernelTable& table, TensorView<const float> x, const PackedMatrix::Impl& w,
-             TensorView<float> y, const Epilogue& epilogue) {
+/// Calls gemm(begin, end) over all tasks, chunk * groups + group, dealt as the candidate says.
+template <typename Gemm>
+void deal_tasks(const MatmulCandidate& candidate, const Tasks& tasks, std::int64_t grain,
+                Gemm&& gemm) {
+  if (candidate.dealing != Dealing::kAffine) {
+    parallel_tasks(candidate.dealing, tasks.chunks, tasks.groups, grain, gemm);
+    return;
+  }
+  // Panels are the operand: a thread takes its panels through all chunks of rows.
+  parallel_tasks(Dealing::kAffine, tasks.groups, tasks.chunks, grain,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     const std::int64_t task = i % tasks.chunks * tasks.groups + i / tasks.chunks;
+                     gemm(task, task + 1);
+                   }
+                 });
+}
+
+void run_own(const KernelTable& table, const MatmulCandidate& candidate, TensorView<const float> x,
+             const PackedMatrix::Impl& w, std::int64_t n, TensorView<float> y,
+             const Epilogue& epilogue) {
   const std::int64_t m = x.size(0);
-  const bool few = m <= kFewRows;
+  const bool few = candidate.few;
   const PackedActivations packed = plan_activations(table, w, m, few);
   float* a = scratch_floats(Scratch::kActivations, static_cast<std::size_t>(packed.floats));
   parallel_for(packed.rows / packed.unit,
@@ -254,13 +278,13 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
                });
 
   t_last_path = few ? MatmulPath::kFewRows : MatmulPath::kBlocked;
-  const std::int64_t panels = round_up(w.n, kPanelCols) / kPanelCols;
-  const Tasks tasks = plan_tasks(m, panels, table.row_tile, few);
+  const std::int64_t panels = round_up(n, kPanelCols) / kPanelCols;
+  const Tasks tasks = plan_tasks(candidate, m, panels, table.row_tile);
   const GemmArgs args = {.a = a,
                          .b = w.words.data(),
                          .b_type = packed_element(w.type),
                          .m = m,
-                         .n = w.n,
+                         .n = n,
                          .k_pad = w.k_pad,
                          .a_rows = packed.rows,
                          .chunk_rows = tasks.chunk_rows,
@@ -276,13 +300,57 @@ void run_own(const KernelTable& table, TensorView<const float> x, const PackedMa
   // A task of fewer than 100,000 products takes less than the 2 to 5 us of waking a thread.
   const std::int64_t products =
       std::max<std::int64_t>(1, tasks.chunk_rows * tasks.group * w.k_pad * kPanelCols);
-  parallel_for(tasks.count, std::max<std::int64_t>(1, 100'000 / products),
-               [&](std::int64_t begin, std::int64_t end) {
-                 float* scratch = scratch_floats(
-                     Scratch::kKernel,
-                     static_cast<std::size_t>(gemm_scratch_floats(tasks.chunk_rows, tasks.group)));
-                 gemm(args, begin, end, scratch);
-               });
+  deal_tasks(candidate, tasks, std::max<std::int64_t>(1, 100'000 / products),
+             [&](std::int64_t begin, std::int64_t end) {
+               float* scratch = scratch_floats(
+                   Scratch::kKernel,
+                   static_cast<std::size_t>(gemm_scratch_floats(tasks.chunk_rows, tasks.group)));
+               gemm(args, begin, end, scratch);
+             });
+}
+
+/// Times the candidates on the first rows of x and the first panels of w, whose results go into
+/// scratch.
+const TuneEntry* measure(Tuner& tuner, const KernelTable& table, const TuneKey& key,
+                         TensorView<const float> x, const PackedMatrix::Impl& w, std::int64_t n_y,
+                         const Epilogue& epilogue) {
+  const bool everything = tuner.options().everything;
+  const std::int64_t m = everything ? x.size(0) : std::min(x.size(0), kTrialRows);
+  const std::int64_t some = round_up(kTrialProducts / (m * w.k_pad) + 1, kPanelCols);
+  const std::int64_t n = everything ? w.n : std::min(w.n, std::max(some, kTrialColumns));
+  AlignedBuffer<float> y(static_cast<std::size_t>(m * n_y));
+  const TensorView<const float> rows(x.data(), {m, x.size(1)}, {x.stride(0), 1});
+  const int rule = matmul_rule(x.size(0));
+  std::vector<Tuner::Candidate> candidates;
+  for (std::size_t i = 0; i < matmul_candidates().size(); ++i) {
+    if (matmul_supports(matmul_candidates()[i], m))
+      candidates.push_back({static_cast<int>(i), true});
+  }
+  return tuner.measure(key, candidates, rule, [&](int i) {
+    run_own(table, matmul_candidates()[static_cast<std::size_t>(i)], rows, w, n,
+            {y.data(), {m, n_y}}, epilogue);
+  });
+}
+
+/// The candidate for a product: forced, measured (now, where the tuner may), or the rule.
+int choose(const KernelTable& table, TensorView<const float> x, const PackedMatrix::Impl& w,
+           std::int64_t n_y, const Epilogue& epilogue) {
+  const std::int64_t m = x.size(0);
+  const auto can_run = [&](int i) {
+    return matmul_supports(matmul_candidates()[static_cast<std::size_t>(i)], m);
+  };
+  const int rule = matmul_rule(m);
+  const int forced = forced_candidate(TunedOp::kMatmul);
+  if (forced >= 0) return can_run(forced) ? forced : rule;
+  Tuner* tuner = active_tuner();
+  if (tuner == nullptr) return rule;
+  if (m * w.n * w.k < kWorthTuning && !tuner->options().everything) return rule;
+  const TuneKey key = matmul_key(table, m, w);
+  const TuneEntry* entry = tuner->find(key);
+  if (entry == nullptr && tuner->may_measure()) {
+    entry = measure(*tuner, table, key, x, w, n_y, epilogue);
+  }
+  return entry != nullptr && can_run(entry->choice) ? entry->choice : rule;
 }
 
 const char* path_name(MatmulPath path) {
@@ -412,7 +480,9 @@ void matmul(TensorView<const float> x, const PackedMatrix& w, TensorView<float> 
   if (run_dnnl(table, x, impl, y, epilogue)) {
     t_last_path = MatmulPath::kDnnl;
   } else {
-    run_own(table, x, impl, y, epilogue);
+    const int choice = choose(table, x, impl, y.size(1), epilogue);
+    run_own(table, matmul_candidates()[static_cast<std::size_t>(choice)], x, impl, impl.n, y,
+            epilogue);
   }
   if (span.recorded()) span.tell(facts_of(table, x.size(0), impl, y, epilogue));
 }

@@ -1,8 +1,13 @@
 // What a packed weight holds. Not installed.
 #pragma once
 
+#include <span>
+
 #include "../core/aligned_buffer.h"
+#include "../core/parallel.h"
 #include "matmul.h"
+#include "simd/table.h"
+#include "tuner_impl.h"
 
 namespace reelm::kernels {
 
@@ -29,7 +34,26 @@ MatmulPath last_matmul_path() noexcept;
 
 /// Products with at least this many rows are given to oneDNN where it has a kernel for the panels.
 inline constexpr std::int64_t kDnnlRows = 16;
-/// Products with at most this many rows stream the weights.
+/// Products with at most this many rows stream the weights, where nothing else was chosen.
 inline constexpr std::int64_t kFewRows = 12;
+
+/// One way to run a product of our own: all give the same bits, as every element of y is one chain
+/// of additions over k.
+struct MatmulCandidate {
+  const char* name;
+  bool few;                 ///< streams the weights, a panel a task
+  std::int64_t chunk_rows;  ///< else, of a task: rows at most
+  std::int64_t group;       ///< and panels at most
+  Dealing dealing;
+};
+
+std::span<const MatmulCandidate> matmul_candidates() noexcept;
+
+/// What is taken for m rows when nothing was measured.
+int matmul_rule(std::int64_t m) noexcept;
+/// Whether it is meant for m rows.
+bool matmul_supports(const MatmulCandidate& candidate, std::int64_t m) noexcept;
+/// The class of a product: sizes[] are rows, n, k.
+TuneKey matmul_key(const KernelTable& table, std::int64_t m, const PackedMatrix::Impl& w);
 
 }  // namespace reelm::kernels

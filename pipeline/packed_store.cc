@@ -10,6 +10,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "core/host.h"
 #include "core/mapped_file.h"
 #include "core/tensor_hash.h"
 #include "core/throw.h"
@@ -43,18 +44,6 @@ std::string fingerprint_of(const Checkpoint& checkpoint, bool& settled) {
                         st.st_ctim.tv_sec, st.st_ctim.tv_nsec, st.st_ino);
   }
   return hash_string(hash_bytes(std::as_bytes(std::span(text))));
-}
-
-/// $XDG_CACHE_HOME/reelm, ~/.cache/reelm, or nothing.
-fs::path user_cache() {
-  const auto absolute = [](const char* name) {
-    const char* value = std::getenv(name);
-    const fs::path path = value == nullptr ? "" : value;
-    return path.is_absolute() ? path : fs::path();  // relative ones are to be ignored (XDG)
-  };
-  if (const fs::path xdg = absolute("XDG_CACHE_HOME"); !xdg.empty()) return xdg / "reelm";
-  const fs::path home = absolute("HOME");
-  return home.empty() ? home : home / ".cache/reelm";
 }
 
 /// Letters, digits and "._-" of a name.
@@ -138,7 +127,7 @@ PackedStore::PackedStore(const PackedCache& options, const Model& model, const L
     const fs::path beside = model.directory / ("reelm-packed-" + types);
     std::error_code ec;
     if (fs::exists(beside, ec)) places_.push_back(beside);
-    if (const fs::path user = user_cache(); !user.empty()) {
+    if (const fs::path user = user_cache_directory(); !user.empty()) {
       places_.push_back(file_in(user, model, types));
     }
     min_bytes_ = kWorthBytes;

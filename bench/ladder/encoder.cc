@@ -58,8 +58,8 @@ Tensor SwitchedEncoder::attend(Tensor& qkv, const GridFacts& facts) {
   const TensorView<const float> q = part(qkv, 0, 0, n), k = part(qkv, 1, 0, n),
                                 v = part(qkv, 2, 0, n);
   if (switches_.vision_flash) {
-    kernels::attention_varlen(q, k, v, mixed, facts.cu_seqlens, scale,
-                              kernels::attention_math(type_));
+    kernels::attention_forward_varlen(q, k, v, mixed, facts.cu_seqlens, facts.cu_seqlens, scale,
+                                      /*causal=*/false, kernels::attention_math(type_));
   } else {
     const Tensor mask = block_mask(facts.cu_seqlens, counters_);
     plain_attention(q, k, v, mask.view(), scale, mixed, counters_);

@@ -333,13 +333,15 @@ void attention(TensorView<const float> q, const Int8Heads& k, const Int8Heads& v
   attend_all(q, view(keys), view(values), out, scale, causal);
 }
 
-void attention_varlen(TensorView<const float> q, TensorView<const float> k,
-                      TensorView<const float> v, TensorView<float> out,
-                      std::span<const std::int64_t> cu_seqlens, float scale) {
-  for (std::size_t s = 0; s + 1 < cu_seqlens.size(); ++s) {
-    const std::int64_t begin = cu_seqlens[s], end = cu_seqlens[s + 1];
-    attend_all(slice(q, begin, end), slice(k, begin, end), slice(v, begin, end),
-               slice(out, begin, end), scale, false);
+void attention_forward_varlen(TensorView<const float> q, TensorView<const float> k,
+                              TensorView<const float> v, TensorView<float> out,
+                              std::span<const std::int64_t> cu_seqlens_q,
+                              std::span<const std::int64_t> cu_seqlens_k, float scale,
+                              bool causal) {
+  for (std::size_t s = 0; s + 1 < cu_seqlens_q.size(); ++s) {
+    const auto of_q = [&](auto x) { return slice(x, cu_seqlens_q[s], cu_seqlens_q[s + 1]); };
+    const auto of_k = [&](auto x) { return slice(x, cu_seqlens_k[s], cu_seqlens_k[s + 1]); };
+    attend_all(of_q(q), of_k(k), of_k(v), of_q(out), scale, causal);
   }
 }
 

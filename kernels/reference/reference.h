@@ -1,5 +1,6 @@
 // The oracle: every kernel in plain loops, sums in double, no vectors and no threads. Complete,
-// slow, and used by tests only. Signatures and meanings are those of the headers in kernels/.
+// slow, used by tests and as a candidate that has to be asked for. Signatures and meanings are
+// those of the headers in kernels/.
 #pragma once
 
 #include <span>
@@ -53,8 +54,9 @@ void attention(TensorView<const float> q, TensorView<const bf16_t> k, TensorView
                TensorView<float> out, float scale, bool causal);
 void attention(TensorView<const float> q, const Int8Heads& k, const Int8Heads& v,
                TensorView<float> out, float scale, bool causal);
-void attention_varlen(TensorView<const float> q, TensorView<const float> k,
-                      TensorView<const float> v, TensorView<float> out,
-                      std::span<const std::int64_t> cu_seqlens, float scale);
+void attention_forward_varlen(TensorView<const float> q, TensorView<const float> k,
+                              TensorView<const float> v, TensorView<float> out,
+                              std::span<const std::int64_t> cu_seqlens_q,
+                              std::span<const std::int64_t> cu_seqlens_k, float scale, bool causal);
 
 }  // namespace reelm::kernels::reference

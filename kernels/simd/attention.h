@@ -1,11 +1,12 @@
 // Softmax attention over tiles: see kernels/attention.h for what it computes.
 //
-// Prompts: a tile of up to 192 rows (query positions x the query heads that share a kv head) goes
-// over the keys in tiles of 64, keeping a running maximum and sum per row (Milakov & Gimelshein
-// 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and both
-// products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of the
-// second cache. Scores are kept in units of log 2, so that exponentials are 2^x. Few rows
-// (decoding) go another way: attention_decode.h.
+// Prompts: a tile of rows (query positions x the query heads that share a kv head; 192 unless
+// tuned) goes over the keys in tiles of 64, keeping a running maximum and sum per row (Milakov &
+// Gimelshein 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and
+// both products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of
+// the second cache. How many rows a tile has changes no row's sums; how many keys does: a row's
+// earlier sums are scaled at the end of each tile of keys. Scores are kept in units of log 2, so
+// that exponentials are 2^x. Few rows (decoding) go another way: attention_decode.h.
 #pragma once
 
 #include "../simd/gemm.h"
@@ -15,29 +16,30 @@ namespace reelm::kernels {
 inline constexpr float kLog2E = 1.44269504f;
 inline constexpr float kMinusInf = -__builtin_inff();
 
-/// The parts of attention_scratch_floats(), for rows of `dp` floats.
+/// The parts of attention_scratch_floats(), for rows of `dp` floats and tiles of kKeys keys.
+template <int64_t kKeys>
 struct TileScratch {
-  float* q;       // [kAttentionRows][dp], scaled
-  float* out;     // [kAttentionRows][dp], sums
-  float* scores;  // [kAttentionRows][kAttentionKeys]
-  float* top;     // [kAttentionRows] running maximum
-  float* total;   // [kAttentionRows] running sum of weights
-  float* keys;    // [dp rounded up to 8][kAttentionKeys]
-  float* values;  // [kAttentionKeys][dp]
+  float* q;       // [tile rows][dp], scaled
+  float* out;     // [tile rows][dp], sums
+  float* scores;  // [tile rows][kKeys]
+  float* top;     // [tile rows] running maximum
+  float* total;   // [tile rows] running sum of weights
+  float* keys;    // [dp rounded up to 8][kKeys]
+  float* values;  // [kKeys][dp]
   float* stage;   // [8][dp rounded up to 8]
 };
 
-template <class V>
-inline TileScratch split_scratch(float* p, int64_t dp) {
-  TileScratch s;
+template <int64_t kKeys>
+inline TileScratch<kKeys> split_scratch(float* p, int64_t rows, int64_t dp) {
+  TileScratch<kKeys> s;
   s.q = p;
-  s.out = s.q + kAttentionRows * dp;
-  s.scores = s.out + kAttentionRows * dp;
-  s.keys = s.scores + kAttentionRows * kAttentionKeys;
-  s.values = s.keys + (dp + 7) / 8 * 8 * kAttentionKeys;
-  s.stage = s.values + kAttentionKeys * dp;
+  s.out = s.q + rows * dp;
+  s.scores = s.out + rows * dp;
+  s.keys = s.scores + rows * kKeys;
+  s.values = s.keys + (dp + 7) / 8 * 8 * kKeys;
+  s.stage = s.values + kKeys * dp;
   s.top = s.stage + 8 * ((dp + 7) / 8 * 8);
-  s.total = s.top + kAttentionRows;
+  s.total = s.top + rows;
   return s;
 }
 
@@ -81,11 +83,11 @@ inline void load_row(const KvArgs& kv, int type, int64_t kv_head, int64_t key, i
   for (int64_t i = d; i < dp; ++i) to[i] = 0.0f;
 }
 
-/// Keys [key0, key0 + n) of a kv head as columns: floats [dp][64], or with kMathDot pairs
-/// [dp / 2][64]. Zeros in the columns up to the next multiple of 8.
-template <class V, TileMath kMath>
+/// Keys [key0, key0 + n) of a kv head as columns: floats [dp][kKeys], or with kMathDot pairs
+/// [dp / 2][kKeys]. Zeros in the columns up to the next multiple of 8.
+template <class V, TileMath kMath, int64_t kKeys>
 inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
-                           int64_t dp, const TileScratch& s) {
+                           int64_t dp, const TileScratch<kKeys>& s) {
   constexpr bool kDot = kMath == kMathDot;
   const int64_t element = a.kv_type == kElementF32 ? 4 : a.kv_type == kElementBf16 ? 2 : 1;
   const char* starts[8];
@@ -121,15 +123,15 @@ inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0
     }
     for (int64_t c = 0; c < words8; c += 8) {
       for (int i = 0; i < 8; ++i) rows[i] = starts[i] + c * 4;
-      V::transpose8(rows, s.keys + c * kAttentionKeys + j, kAttentionKeys);
+      V::transpose8(rows, s.keys + c * kKeys + j, kKeys);
     }
   }
 }
 
 /// Values of keys [key0, key0 + n): floats [n][dp], or with kMathDot pairs of keys [n / 2][dp][2].
-template <class V, TileMath kMath>
+template <class V, TileMath kMath, int64_t kKeys>
 inline void load_values(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
-                        int64_t dp, const TileScratch& s) {
+                        int64_t dp, const TileScratch<kKeys>& s) {
   const auto load = [&](int64_t j, float* to) {
     load_row<V>(a.v, a.kv_type, kv_head, key0 + j, a.head_dim, dp, kMath == kMathRounded, to);
   };
@@ -251,26 +253,26 @@ inline int64_t visible_keys(const AttentionArgs& a, int64_t row) {
 }
 
 /// Scores of all rows of a tile (padded to row tiles) against n transposed keys.
-template <class V, TileMath kMath>
-inline void score_tile(const TileScratch& s, int64_t rows, int64_t n, int64_t dp) {
+template <class V, TileMath kMath, int64_t kKeys>
+inline void score_tile(const TileScratch<kKeys>& s, int64_t rows, int64_t n, int64_t dp) {
   constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
   constexpr int64_t kCols = V::kStrip * V::kWidth;
   const int64_t words = kMath == kMathDot ? dp / 2 : dp;
   for (int64_t col = 0; col < n; col += kCols) {
     for (int64_t r = 0; r < rows; r += V::kRowTile) {
-      micro<V, V::kRowTile, V::kStrip, kKind, false>(
-          s.q + r * words, words, s.keys + col, kAttentionKeys * 4,
-          s.scores + r * kAttentionKeys + col, kAttentionKeys, words, true);
+      micro<V, V::kRowTile, V::kStrip, kKind, false>(s.q + r * words, words, s.keys + col,
+                                                     kKeys * 4, s.scores + r * kKeys + col, kKeys,
+                                                     words, true);
     }
   }
 }
 
-template <class V, TileMath kMath>
+template <class V, TileMath kMath, int64_t kKeys>
 void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
                          float* scratch) {
   constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
   const int64_t dp = pad_to_width<V>(a.head_dim);
-  const TileScratch s = split_scratch<V>(scratch, dp);
+  const TileScratch<kKeys> s = split_scratch<kKeys>(scratch, a.tile.rows, dp);
   const int64_t rows = end - begin;
   const int64_t rows_pad = (rows + V::kRowTile - 1) / V::kRowTile * V::kRowTile;
   // Rows that only fill up the last row tile stay zero; so do elements past head_dim.
@@ -284,21 +286,21 @@ void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin,
     s.total[r] = 0.0f;
   }
   const int64_t keys_end = visible_keys<V>(a, end - 1);  // above the diagonal nothing is computed
-  for (int64_t key0 = 0; key0 < keys_end; key0 += kAttentionKeys) {
-    const int64_t n = keys_end - key0 < kAttentionKeys ? keys_end - key0 : kAttentionKeys;
+  for (int64_t key0 = 0; key0 < keys_end; key0 += kKeys) {
+    const int64_t n = keys_end - key0 < kKeys ? keys_end - key0 : kKeys;
     transpose_keys<V, kMath>(a, kv_head, key0, n, dp, s);
     load_values<V, kMath>(a, kv_head, key0, n, dp, s);
     score_tile<V, kMath>(s, rows_pad, n, dp);
     for (int64_t r = 0; r < rows; ++r) {
       int64_t limit = visible_keys<V>(a, begin + r) - key0;
       limit = limit < 0 ? 0 : limit < n ? limit : n;
-      soften_row<V, kMath>(s.scores + r * kAttentionKeys, limit, n, s.top + r, s.total + r,
-                           s.out + r * dp, dp);
+      soften_row<V, kMath>(s.scores + r * kKeys, limit, n, s.top + r, s.total + r, s.out + r * dp,
+                           dp);
     }
     for (int64_t r = 0; r < rows_pad; r += V::kRowTile) {
-      weigh_values<V, V::kRowTile, kKind>(s.scores + r * kAttentionKeys, kAttentionKeys, s.values,
-                                          dp * 4, dp, s.out + r * dp,
-                                          kMath == kMathDot ? (n + 1) / 2 : n, false);
+      weigh_values<V, V::kRowTile, kKind>(s.scores + r * kKeys, kKeys, s.values, dp * 4, dp,
+                                          s.out + r * dp, kMath == kMathDot ? (n + 1) / 2 : n,
+                                          false);
     }
   }
   const int64_t group = a.heads / a.kv_heads;
@@ -312,16 +314,34 @@ void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin,
   }
 }
 
+template <class V, int64_t kKeys>
+inline void attention_tile_keys(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
+                                float* scratch) {
+  if (!a.bf16_math) {
+    attention_tile_math<V, kMathF32, kKeys>(a, kv_head, begin, end, scratch);
+  } else if constexpr (V::kHasDot) {
+    attention_tile_math<V, kMathDot, kKeys>(a, kv_head, begin, end, scratch);
+  } else {
+    attention_tile_math<V, kMathRounded, kKeys>(a, kv_head, begin, end, scratch);
+  }
+}
+
 template <class V>
 void attention_tile(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
                     float* scratch) {
-  if (!a.bf16_math) {
-    attention_tile_math<V, kMathF32>(a, kv_head, begin, end, scratch);
-  } else if constexpr (V::kHasDot) {
-    attention_tile_math<V, kMathDot>(a, kv_head, begin, end, scratch);
+  if (a.tile.keys == kAttentionKeysLong) {
+    attention_tile_keys<V, kAttentionKeysLong>(a, kv_head, begin, end, scratch);
   } else {
-    attention_tile_math<V, kMathRounded>(a, kv_head, begin, end, scratch);
+    attention_tile_keys<V, kAttentionKeys>(a, kv_head, begin, end, scratch);
   }
+}
+
+/// See KernelTable::soften.
+template <class V>
+void soften_scores(float* scores, int64_t limit, int64_t n, float* total) {
+  float top = kMinusInf;
+  *total = 0.0f;
+  soften_row<V, kMathF32>(scores, limit, n, &top, total, nullptr, 0);
 }
 
 }  // namespace reelm::kernels

@@ -35,6 +35,7 @@ inline constexpr KernelTable kTableOf = {
     .attention_tile = attention_tile<V>,
     .attention_chunk = attention_chunk<V>,
     .attention_join = attention_join<V>,
+    .soften = soften_scores<V>,
 };
 
 }  // namespace reelm::kernels

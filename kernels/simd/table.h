@@ -12,11 +12,19 @@ namespace reelm::kernels {
 inline constexpr int64_t kPanelCols = 64;
 /// Steps of k in one block of activations.
 inline constexpr int64_t kBlockK = 256;
-/// Rows (query position x query head) of one attention tile, and keys of one tile.
+/// Rows (query position x query head) and keys of one attention tile, where nothing else was
+/// chosen. Other tiles have any multiple of 48 rows (whole row tiles and cache lines on every set)
+/// and one of these numbers of keys, which the loops are compiled for.
 inline constexpr int64_t kAttentionRows = 192;
 inline constexpr int64_t kAttentionKeys = 64;
-/// Attention with at most this many rows takes the streaming path, in chunks of this many keys. The
-/// chunk does not depend on the number of threads, so neither does the result.
+inline constexpr int64_t kAttentionKeysLong = 128;
+struct AttentionTile {
+  int64_t rows = kAttentionRows;
+  int64_t keys = kAttentionKeys;
+};
+/// Attention with at most this many rows can take the streaming path, in chunks of this many keys
+/// unless others were asked for by name. The chunk does not depend on the number of threads, so
+/// neither does the result.
 inline constexpr int64_t kDecodeRows = 16;
 inline constexpr int64_t kDecodeKeys = 512;
 
@@ -155,7 +163,8 @@ struct AttentionArgs {
   int64_t n_q, n_k, heads, kv_heads, head_dim;
   float scale;
   bool causal;
-  bool bf16_math;  // round q, k, v and the weights to bf16 before they are multiplied
+  bool bf16_math;      // round q, k, v and the weights to bf16 before they are multiplied
+  AttentionTile tile;  // of attention_tile()
 };
 
 struct KernelTable {
@@ -192,7 +201,7 @@ struct KernelTable {
   // The same for quantised weights.
   void (*gemm_quant)(const GemmArgs&, int64_t begin, int64_t end, float* scratch);
 
-  // Rows [begin, end) of position * group + head-in-group of one kv head, at most kAttentionRows.
+  // Rows [begin, end) of position * group + head-in-group of one kv head, at most tile.rows.
   void (*attention_tile)(const AttentionArgs&, int64_t kv_head, int64_t begin, int64_t end,
                          float* scratch);
   // All rows (at most kDecodeRows) of a kv head against keys [begin, end): unnormalised sums.
@@ -201,6 +210,9 @@ struct KernelTable {
   // Joins the chunks of one kv head, in order, into out.
   void (*attention_join)(const AttentionArgs&, int64_t kv_head, int64_t chunks,
                          const float* partial);
+  // One row of n scores in units of log 2, room up to a whole register, of which `limit` count:
+  // 2^(score - the largest), zeros for the others, and their sum (0 when none counts).
+  void (*soften)(float* scores, int64_t limit, int64_t n, float* total);
 };
 
 /// Floats of scratch (64-byte aligned) the functions above want.
@@ -208,10 +220,10 @@ inline constexpr int64_t gemm_scratch_floats(int64_t chunk_rows, int64_t group) 
   return (chunk_rows * group + kBlockK) * kPanelCols;
 }
 inline constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
-inline constexpr int64_t attention_scratch_floats(int64_t head_dim) {
+inline constexpr int64_t attention_scratch_floats(AttentionTile tile, int64_t head_dim) {
   // q, out, scores, running maximum and sum of the rows; k transposed, v, and 8 staged rows.
-  return kAttentionRows * (2 * padded_head_dim(head_dim) + kAttentionKeys + 2) +
-         (2 * kAttentionKeys + 8) * padded_head_dim(head_dim);
+  return tile.rows * (2 * padded_head_dim(head_dim) + tile.keys + 2) +
+         (2 * tile.keys + 8) * padded_head_dim(head_dim);
 }
 /// One chunk's partial result: [rows, head_dim] sums, then the rows' maxima and sums of weights.
 inline constexpr int64_t attention_partial_floats(int64_t rows, int64_t head_dim) {

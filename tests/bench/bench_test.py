@@ -300,6 +300,41 @@ class Bench(unittest.TestCase):
         self.fails(1, *QUICK, "--ladder", "--limit-request-bytes", 100_000, says="the ladder needs")
         self.fails(1, *TINY, "--ladder", "--media", "/nowhere.mp4", says="/nowhere.mp4")
 
+    def test_tune_report(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = pathlib.Path(scratch) / "tuning.json"
+            rows = json.loads(self.ok(*QUICK[:6], "--repeat", "2", "--tune-report", "--json", "--tune", "on",
+                                      "--tune-file", path))
+            stored = json.loads(path.read_text())["choices"]
+        operations = {row["operation"] for row in rows}
+        self.assertEqual(operations, {"vit.attention", "prefill.attention", "decode.attention", "vit.qkv",
+                                      "vit.proj", "vit.fc1", "vit.fc2", "llm.qkv", "llm.o_proj",
+                                      "llm.mlp.gate_up", "llm.mlp.down"})
+        for row in rows:
+            self.assertTrue(row["why"])
+            if row["chosen"] is None:  # oneDNN's
+                self.assertEqual(row["candidates"], [])
+                continue
+            candidates = {c["name"]: c for c in row["candidates"]}
+            for name in (row["chosen"], row["rule"]):
+                self.assertTrue(candidates[name]["same_bits"], row)
+            for candidate in row["candidates"]:
+                self.assertTrue(math.isfinite(candidate["ms"]) and candidate["ms"] >= 0, row)
+            if "attention" in row["operation"]:
+                self.assertLessEqual({"reference", "flash-192x128"}, set(candidates))
+        self.assertLessEqual(len(stored), len(rows))  # shapes of one class share a choice
+        self.assertGreater(len(stored), 0)
+        table = self.ok(*QUICK[:6], "--repeat", "1", "--tune-report")
+        self.assertIn("chosen: ", table)
+        for operation in operations:
+            self.assertIn(operation, table)
+
+    def test_tuning_takes_the_names_it_knows(self):
+        self.fails(2, *QUICK, "--attention", "nonsense", says="flash-192x64")
+        self.fails(2, *QUICK, "--tune-report", "--per-token", says="--tune-report")
+        self.fails(1, *QUICK, "--tune", "on", "--tune-file", "/nowhere/t.json", says="/nowhere/t.json")
+        self.ok(*QUICK_ONCE, "--repeat", "1", "--per-token", "--attention", "decode-1024")
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",

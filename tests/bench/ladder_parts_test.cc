@@ -73,8 +73,8 @@ TEST(LadderAttention, BlocksAreTheOraclesSequences) {
   // As many heads of keys as of queries: take the queries for keys.
   const std::vector<std::int64_t> cu_seqlens = {0, 4, 5, 9};
   std::vector<float> expected(in.q_.size());
-  kernels::reference::attention_varlen(in.q, in.q, in.q, view_like(expected, in), cu_seqlens,
-                                       kScale);
+  kernels::reference::attention_forward_varlen(in.q, in.q, in.q, view_like(expected, in),
+                                               cu_seqlens, cu_seqlens, kScale, /*causal=*/false);
   Counters counters;
   const Tensor mask = block_mask(cu_seqlens, counters);
   EXPECT_TRUE(testing::all_close(plain(in, in.q, in.q, mask, counters), expected, kTolerance));

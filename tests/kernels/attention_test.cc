@@ -237,8 +237,10 @@ TEST_P(Attention, Bf16MathIsCloseToF32AndTheSameOnEverySet) {
   }
   const std::vector<std::int64_t> cu_seqlens = {0, 30, 30, 101};
   Heads<float> q(101, 2, 80, 1), out(101, 2, 80, 4), exact = out;
-  attention_varlen(q.read(), q.read(), q.read(), out.view(), cu_seqlens, 0.1f, ComputeType::kBF16);
-  reference::attention_varlen(q.read(), q.read(), q.read(), exact.view(), cu_seqlens, 0.1f);
+  attention_forward_varlen(q.read(), q.read(), q.read(), out.view(), cu_seqlens, cu_seqlens, 0.1f,
+                           false, ComputeType::kBF16);
+  reference::attention_forward_varlen(q.read(), q.read(), q.read(), exact.view(), cu_seqlens,
+                                      cu_seqlens, 0.1f, false);
   EXPECT_TRUE(all_close(out.values, exact.values, {.atol = 1e-2, .rtol = 1e-2}));
 }
 
@@ -254,9 +256,10 @@ TEST_P(Attention, IndependentSequences) {
       const std::int64_t n = cu_seqlens.back();
       Heads<float> q(n, 3, d, 1), k(n, 3, d, 2), v(n, 3, d, 3), out(n, 3, d, 4);
       Heads<float> expected = out;
-      attention_varlen(q.read(), k.read(), v.read(), out.view(), cu_seqlens, 0.125f);
-      reference::attention_varlen(q.read(), k.read(), v.read(), expected.view(), cu_seqlens,
-                                  0.125f);
+      attention_forward_varlen(q.read(), k.read(), v.read(), out.view(), cu_seqlens, cu_seqlens,
+                               0.125f, false);
+      reference::attention_forward_varlen(q.read(), k.read(), v.read(), expected.view(), cu_seqlens,
+                                          cu_seqlens, 0.125f, false);
       EXPECT_TRUE(all_close(out.values, expected.values, kTolerance)) << "n " << n << " d " << d;
     }
   }

@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "core/parallel.h"
+#include "kernels/tuner.h"
 #include "llm/qwen2_vl/decoder.h"
 
 namespace {
@@ -59,6 +60,28 @@ TEST_P(Allocations, ADecodeStepMakesNone) {
   set_num_threads(0);
   EXPECT_EQ(after - before, 0);
   EXPECT_GT(before, 100);  // they are counted at all
+}
+
+TEST_P(Allocations, AStepThatAsksATunerMakesNone) {
+  set_num_threads(2);
+  kernels::Tuner tuner({.rounds = 2, .everything = true, .now_ms = {}});
+  kernels::set_tuner(&tuner);
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
+  const auto decoder = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+                                    layers::WeightReader(checkpoint), GetParam());
+  KvCache cache(decoder->kv_shape(), decoder->kv_type(), 64);
+  AlignedBuffer<float> storage(static_cast<std::size_t>(decoder->vocab_size()));
+  const TensorView<float> logits(storage.data(), {decoder->vocab_size()});
+  for (std::int64_t i = 0; i < 4; ++i) decoder->step(5, i, cache, logits);  // warms up, measures
+  const std::size_t known = tuner.entries().size();
+  const long before = g_allocations.load();
+  for (std::int64_t i = 4; i < 40; ++i) decoder->step(7, i, cache, logits);
+  const long after = g_allocations.load();
+  kernels::set_tuner(nullptr);
+  set_num_threads(0);
+  EXPECT_EQ(after - before, 0);
+  EXPECT_GE(known, 4u);  // attention, and products of several shapes
+  EXPECT_EQ(tuner.entries().size(), known);
 }
 
 TEST_P(Allocations, ABatchedStepMakesNone) {

@@ -149,8 +149,9 @@ void Encoder::attention_block(const BlockWeights& block, std::span<const std::in
     TraceSpan span("vit.attention");
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
     const TensorView<float> mixed(normed_.data(), {n, heads, head_dim});
-    kernels::attention_varlen(part(0, 0, n), part(1, 0, n), part(2, 0, n), mixed, seqlens, scale,
-                              kernels::attention_math(type_));
+    kernels::attention_forward_varlen(part(0, 0, n), part(1, 0, n), part(2, 0, n), mixed, seqlens,
+                                      seqlens, scale, /*causal=*/false,
+                                      kernels::attention_math(type_));
   }
   {
     TraceSpan span("vit.proj");

@@ -1,0 +1,199 @@
+// Which candidate computes a call of attention.
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "kernels/attention_impl.h"
+#include "kernels/dispatch.h"
+
+namespace reelm::kernels {
+
+namespace {
+
+using Kind = AttentionKind;
+
+constexpr AttentionCandidate flash(const char* name, std::int64_t rows, std::int64_t keys,
+                                   Dealing dealing = Dealing::kStatic) {
+  return {name, Kind::kFlash, {rows, keys}, 0, dealing};
+}
+constexpr AttentionCandidate decode(const char* name, std::int64_t keys,
+                                    Dealing dealing = Dealing::kStatic) {
+  return {name, Kind::kDecode, {}, keys, dealing};
+}
+
+constexpr std::array kCandidates = {
+    flash("flash-192x64", kAttentionRows, kAttentionKeys),
+    flash("flash-192x64-affine", 192, 64, Dealing::kAffine),
+    flash("flash-192x64-dynamic", 192, 64, Dealing::kDynamic),
+    flash("flash-48x64", 48, 64),
+    flash("flash-96x64", 96, 64),
+    flash("flash-96x64-dynamic", 96, 64, Dealing::kDynamic),
+    flash("flash-384x64", 384, 64),
+    flash("flash-96x128", 96, kAttentionKeysLong),
+    flash("flash-192x128", 192, kAttentionKeysLong),
+    flash("flash-384x128", 384, kAttentionKeysLong),
+    decode("decode-512", kDecodeKeys),
+    decode("decode-512-affine", 512, Dealing::kAffine),
+    decode("decode-512-dynamic", 512, Dealing::kDynamic),
+    decode("decode-128", 128),
+    decode("decode-256", 256),
+    decode("decode-1024", 1024),
+    decode("decode-2048", 2048),
+    AttentionCandidate{"matmul", Kind::kMatmul, {}, 0, Dealing::kStatic},
+    AttentionCandidate{"reference", Kind::kReference, {}, 0, Dealing::kStatic},
+};
+constexpr int kFlashRule = 0, kDecodeRule = 10;
+static_assert(kCandidates[kDecodeRule].kind == Kind::kDecode &&
+              kCandidates[kDecodeRule].chunk_keys == kDecodeKeys);
+
+constexpr auto kNames = [] {
+  std::array<const char*, kCandidates.size()> names{};
+  for (std::size_t i = 0; i < names.size(); ++i) names[i] = kCandidates[i].name;
+  return names;
+}();
+
+// Multiplications below which no choice is worth looking up, and above which the oracle, at some
+// hundred million a second, is not timed.
+constexpr std::int64_t kWorthTuning = 1 << 20;
+constexpr std::int64_t kWorthReference = 1 << 25;
+// What a trial multiplies at most, unless it must be more to be one: about 2 ms.
+constexpr std::int64_t kTrialProducts = std::int64_t{1} << 26;
+constexpr std::int64_t kTrialRows = 768, kTrialKeys = 256, kTrialHeads = 4;
+
+std::int64_t products(const Sequences& sequences) {
+  return 2 * sequences.pairs() * sequences.all.heads * sequences.all.head_dim;
+}
+
+/// The class of a call: sizes[] are rows, keys, kv heads, heads of a group, head_dim.
+TuneKey key_of(const KernelTable& table, const Sequences& sequences) {
+  const AttentionArgs& all = sequences.all;
+  return {.op = TunedOp::kAttention,
+          .type = all.kv_type,
+          .flags = (all.causal ? 1 : 0) | (all.bf16_math ? 2 : 0),
+          .isa = table.isa,
+          .threads = loop_threads(),
+          .sizes = {size_class(sequences.count * sequences.rows(), kDecodeRows, 1024),
+                    size_class(all.n_k, 64, sequences.rows() <= kDecodeRows ? 16384 : 1024),
+                    static_cast<std::int32_t>(all.kv_heads),
+                    static_cast<std::int32_t>(all.heads / all.kv_heads),
+                    static_cast<std::int32_t>(all.head_dim)}};
+}
+
+/// A part of the longest sequence, or of the first, that says which candidate is fastest: few
+/// heads, the first rows, and some keys.
+Sequences trial_of(const Sequences& sequences) {
+  Sequences trial;
+  trial.all = sequences.all;
+  if (sequences.cu_q.empty()) {
+    trial.all = sequences.part(0);
+  } else {
+    std::int64_t longest = 0;
+    for (std::int64_t s = 0; s < sequences.count; ++s) {
+      const AttentionArgs part = sequences.part(s);
+      if (part.n_q * part.n_k < longest) continue;
+      longest = part.n_q * part.n_k;
+      trial.all = part;
+    }
+  }
+  AttentionArgs& all = trial.all;
+  const std::int64_t group = all.heads / all.kv_heads;
+  all.kv_heads = std::min(all.kv_heads, kTrialHeads);
+  all.heads = all.kv_heads * group;
+  if (trial.rows() <= kDecodeRows) return trial;
+  all.n_q = std::min(all.n_q, std::max(kTrialRows / group, std::int64_t{1}));
+  const std::int64_t keys =
+      std::max(kTrialKeys, kTrialProducts / (2 * all.n_q * all.heads * all.head_dim));
+  // Under a causal mask no row should be without a key.
+  all.n_k = std::min(all.n_k, all.causal ? std::max(keys, all.n_q) : keys);
+  return trial;
+}
+
+/// Those that may be timed for a call, the rule among them.
+std::vector<Tuner::Candidate> candidates_for(const KernelTable& table, const Sequences& sequences,
+                                             int rule, bool everything) {
+  std::vector<Tuner::Candidate> out;
+  for (std::size_t i = 0; i < kCandidates.size(); ++i) {
+    const AttentionCandidate& candidate = kCandidates[i];
+    const bool eligible =
+        attention_same_bits(candidate, kCandidates[static_cast<std::size_t>(rule)]);
+    if (!attention_supports(table, candidate, sequences)) continue;
+    if (!eligible && !everything) continue;
+    if (candidate.kind == Kind::kReference && products(sequences) > kWorthReference) continue;
+    out.push_back({static_cast<int>(i), eligible});
+  }
+  return out;
+}
+
+const TuneEntry* measure(Tuner& tuner, const KernelTable& table, const TuneKey& key,
+                         const Sequences& sequences, int rule) {
+  const bool everything = tuner.options().everything;
+  Sequences trial = everything ? sequences : trial_of(sequences);
+  // Each candidate writes all results: into scratch, the call itself comes after the choice.
+  AttentionArgs& all = trial.all;
+  const std::int64_t rows = trial.cu_q.empty() ? trial.count * all.n_q
+                                               : trial.cu_q[static_cast<std::size_t>(trial.count)];
+  AlignedBuffer<float> out(static_cast<std::size_t>(rows * all.heads * all.head_dim));
+  all.out = out.data();
+  all.out_row = all.heads * all.head_dim;
+  all.out_head = all.head_dim;
+  if (trial.cu_q.empty()) trial.step.out = all.n_q * all.out_row;
+  const auto candidates = candidates_for(table, trial, rule, everything);
+  return tuner.measure(key, candidates, rule, [&](int i) {
+    run_attention(table, kCandidates[static_cast<std::size_t>(i)], trial);
+  });
+}
+
+}  // namespace
+
+std::span<const char* const> attention_candidate_names() noexcept { return kNames; }
+std::span<const AttentionCandidate> attention_candidates() noexcept { return kCandidates; }
+
+bool attention_supports(const KernelTable& table, const AttentionCandidate& candidate,
+                        const Sequences& sequences) noexcept {
+  const AttentionArgs& all = sequences.all;
+  switch (candidate.kind) {
+    case Kind::kDecode:  // it reads whole registers of a head
+      return sequences.rows() <= kDecodeRows && all.head_dim % table.width == 0 && all.n_k > 0;
+    case Kind::kMatmul: {
+      const std::int64_t d = all.head_dim;  // oneDNN wants rows that do not overlap
+      return all.q_row >= d && all.out_row >= d && all.k.row >= d && all.v.row >= d;
+    }
+    case Kind::kFlash:
+    case Kind::kReference:
+      break;
+  }
+  return true;
+}
+
+bool attention_same_bits(const AttentionCandidate& a, const AttentionCandidate& b) noexcept {
+  if (a.kind != b.kind) return false;
+  return a.kind == Kind::kFlash ? a.tile.keys == b.tile.keys : a.chunk_keys == b.chunk_keys;
+}
+
+int attention_rule(const KernelTable& table, const Sequences& sequences) noexcept {
+  return attention_supports(table, kCandidates[kDecodeRule], sequences) ? kDecodeRule : kFlashRule;
+}
+
+int choose_attention(const KernelTable& table, const Sequences& sequences) {
+  const int rule = attention_rule(table, sequences);
+  const auto can_run = [&](int i) {
+    return attention_supports(table, kCandidates[static_cast<std::size_t>(i)], sequences);
+  };
+  const int forced = forced_candidate(TunedOp::kAttention);
+  if (forced >= 0) return can_run(forced) ? forced : rule;
+  Tuner* tuner = active_tuner();
+  if (tuner == nullptr) return rule;
+  if (products(sequences) < kWorthTuning && !tuner->options().everything) return rule;
+  const TuneKey key = key_of(table, sequences);
+  const TuneEntry* entry = tuner->find(key);
+  if (entry == nullptr && tuner->may_measure()) {
+    entry = measure(*tuner, table, key, sequences, rule);
+  }
+  // A file may say anything.
+  const bool usable = entry != nullptr && can_run(entry->choice) &&
+                      attention_same_bits(kCandidates[static_cast<std::size_t>(entry->choice)],
+                                          kCandidates[static_cast<std::size_t>(rule)]);
+  return usable ? entry->choice : rule;
+}
+
+}  // namespace reelm::kernels
