@@ -68,8 +68,8 @@ void parallel_for(std::int64_t n, std::int64_t grain, Fn&& fn) {
 template <typename Fn>
 void parallel_for_dynamic(std::int64_t n, std::int64_t grain, Fn&& fn) {
   constexpr std::int64_t kPieces = 16;
-  const std::int64_t threads =
-      std::min<std::int64_t>(loop_threads(), n / std::max<std::int64_t>(grain, 1));
+  grain = std::max<std::int64_t>(grain, 1);
+  const std::int64_t threads = std::min<std::int64_t>(loop_threads(), n / grain);
   if (threads <= 1) {
     parallel_for(n, n, fn);
     return;

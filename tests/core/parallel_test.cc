@@ -64,11 +64,11 @@ TEST(Parallel, AThreadsShareIsItsOwn) {
 }
 
 TEST(Parallel, EveryTaskIsDealtOnce) {
-  for (const int threads : {1, 2, 3, 7}) {
+  for (const int threads : {1, 3}) {
     set_num_threads(threads);
     for (const Dealing dealing : {Dealing::kStatic, Dealing::kAffine, Dealing::kDynamic}) {
-      for (const std::int64_t operands : {0, 1, 2, 5, 130}) {
-        for (const std::int64_t per_operand : {0, 1, 3, 40}) {
+      for (const std::int64_t operands : {0, 1, 2, 50}) {
+        for (const std::int64_t per_operand : {0, 1, 3}) {
           for (const std::int64_t grain : {0, 1, 7, 1000}) {
             std::vector<std::atomic<int>> seen(static_cast<std::size_t>(operands * per_operand));
             parallel_tasks(dealing, operands, per_operand, grain,
