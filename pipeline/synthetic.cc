@@ -7,7 +7,7 @@
 #include "core/aligned_buffer.h"
 #include "core/parallel.h"
 #include "core/throw.h"
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
 #include "vision/qwen2_vl/encoder.h"
 
 namespace reelm::pipeline {
@@ -81,6 +81,7 @@ SyntheticSizes complete(SyntheticSizes sizes) {
   auto& decoder = sizes.decoder;
   decoder.head_dim = decoder.hidden_size / decoder.num_attention_heads;
   decoder.max_position_embeddings = 32768;
+  decoder.rope_theta = 1'000'000.0;
   const std::int64_t half = decoder.head_dim / 2;
   decoder.mrope_section = {half / 4, half * 3 / 8, half * 3 / 8};  // 16, 24, 24 of 64
   const std::int64_t start =
@@ -309,7 +310,7 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
   model.vision =
       vision::qwen2_vl::make_encoder(sizes.vision, reader, compute_type(model.dtypes.vision));
   model.decoder =
-      llm::qwen2_vl::make_decoder(sizes.decoder, reader, compute_type(model.dtypes.decoder));
+      llm::qwen2::make_decoder(sizes.decoder, reader, compute_type(model.dtypes.decoder));
   model.tokenizer =
       std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size, first_special(sizes.decoder));
   model.tokens.im_start = *model.tokenizer->special_id("<|im_start|>");
