@@ -2,10 +2,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/answer_options.h"
 #include "apps/commands.h"
-#include "apps/interrupt.h"
-#include "apps/options.h"
-#include "apps/output.h"
 #include "core/parallel.h"
 #include "core/throw.h"
 #include "kernels/isa.h"
@@ -19,20 +17,9 @@ using OrderedJson = nlohmann::ordered_json;
 
 struct AskArguments {
   std::vector<std::string> words;  // MEDIA... QUESTION
-  ModelOptions model;
-  SamplingArguments sampling;
-  pipeline::GenerationOptions generation;
-  std::string system;
-  DtypeOptions dtypes;
-  CacheOptions cache;
-  SandboxOption sandbox;
-  std::string kv_dtype = "auto";
-  std::string position_rule = "paper";
+  AnswerOptions options;
   bool json = false;
-  bool quiet = false;
   bool plan_only = false;
-  bool no_overlap = false;
-  TimeoutOption timeout;
 };
 
 /// The media and the question. A question that is a file's name is a forgotten question.
@@ -55,13 +42,7 @@ pipeline::Request make_request(const AskArguments& a) {
     }
     media.push_back(preprocess::MediaSource::from_argument(a.words[i]));
   }
-  pipeline::Request request = pipeline::Request::question(media, question, a.system);
-  request.sampling = a.sampling.options();
-  request.generation = a.generation;
-  request.position_rule =
-      a.position_rule == "installed" ? llm::PositionRule::kInstalled : llm::PositionRule::kPaper;
-  request.cancel = &interrupt_token();
-  return request;
+  return a.options.request(media, question, a.options.system);
 }
 
 OrderedJson media_json(const pipeline::MediaReport& report) {
@@ -136,43 +117,24 @@ std::string plan_text(const pipeline::RequestPlan& plan) {
   return out;
 }
 
-void warn_all(const std::vector<std::string>& warnings) {
-  for (const std::string& warning : warnings) warn(warning);
-}
-
 int run_ask(const AskArguments& a) {
-  a.timeout.start();
+  a.options.timeout.start();
   pipeline::Request request = make_request(a);
-  pipeline::EngineOptions options;
-  options.dtypes = a.dtypes.parse();
-  options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
-  options.limits = a.model.limits;
-  options.overlap = !a.no_overlap;
-  options.packed_cache = a.cache.parse();
-  options.cancel = &interrupt_token();
   // A wrong file name is told before gigabytes of weights are read.
   for (std::size_t i = 0; i + 1 < a.words.size(); ++i) {
     preprocess::MediaSource::from_argument(a.words[i]).check_exists();
   }
-  const auto sandbox = a.sandbox.start();
-  options.sandbox = sandbox.get();
-  pipeline::Engine engine = pipeline::Engine::open(a.model.directory(), options);
-  if (!a.quiet) {
-    warn_all(engine.model().warnings);
-  }
+  OpenEngine open = a.options.open();
+  pipeline::Engine& engine = open.engine;
   if (a.plan_only) {
     const pipeline::RequestPlan plan = engine.plan(request);
     write_stdout(plan_text(plan));
-    for (const preprocess::MediaPlan& media : plan.media) {
-      if (!a.quiet) warn_all(media.warnings);
-    }
+    for (const preprocess::MediaPlan& media : plan.media) a.options.warn_all(media.warnings);
     return 0;
   }
 
-  ProgressLine progress(!a.quiet);
-  request.on_progress = [&](const pipeline::Progress& p) {
-    progress.show(fmt::format("{} {}/{}", p.stage, p.done, p.total));
-  };
+  ProgressLine progress(!a.options.quiet);
+  show_progress(request, progress);
   if (!a.json) {
     request.on_text = [&](std::string_view piece) {
       progress.clear();
@@ -183,20 +145,8 @@ int run_ask(const AskArguments& a) {
   const pipeline::Answer answer = engine.ask(request);
   progress.clear();
   write_stdout(a.json ? answer_json(answer, engine.model()) : std::string("\n"));
-  if (!a.quiet) {
-    for (const pipeline::MediaReport& report : answer.media) {
-      warn_all(report.warnings);
-    }
-  }
+  a.options.warn_all(answer.media);
   return 0;
-}
-
-/// An optional generation setting that a flag fills.
-template <typename T>
-void add_setting(CLI::App& app, const char* name, std::optional<T>& value, const char* help) {
-  app.add_option_function<T>(
-         name, [&value](const T& given) { value = given; }, help)
-      ->group("Answer");
 }
 
 }  // namespace
@@ -209,43 +159,9 @@ void add_ask(CLI::App& app, Command& chosen) {
          "videos and images (png, jpeg, webp; gif as video; - is standard input), then the "
          "question")
       ->required();
-  a->model.add_to(*sub);
-  a->sampling.add_to(*sub);
-  sub->add_option("--system", a->system, "system message (else the template's)")->group("Answer");
-  add_setting<std::int64_t>(*sub, "--max-new-tokens", a->generation.max_new_tokens,
-                            "tokens of the answer at most (else the model's, else 512)");
-  add_setting<double>(*sub, "--temperature", a->generation.temperature,
-                      "0: the likeliest token; above: sample (else the model's)");
-  add_setting<double>(*sub, "--top-p", a->generation.top_p, "sample from this much probability");
-  add_setting<std::int64_t>(*sub, "--top-k", a->generation.top_k,
-                            "sample from this many tokens; 0: all");
-  add_setting<double>(*sub, "--repetition-penalty", a->generation.repetition_penalty,
-                      "above 1: fewer repeats");
-  add_setting<double>(*sub, "--guidance", a->generation.guidance_scale,
-                      "above 1: what the media say counts for more, against the same question "
-                      "without them (classifier-free guidance; 1: off)");
-  add_setting<std::string>(*sub, "--negative", a->generation.negative_prompt,
-                           "with --guidance: count against what this text, without media, would "
-                           "answer");
-  sub->add_option("--seed", a->generation.seed, "of sampling")
-      ->capture_default_str()
-      ->group("Answer");
-  a->dtypes.add_to(*sub);
-  a->cache.add_to(*sub);
-  a->sandbox.add_to(*sub);
-  sub->add_option("--positions", a->position_rule,
-                  "where text goes on after a long video: as the paper, or as transformers 5")
-      ->check(CLI::IsMember({"paper", "installed"}))
-      ->capture_default_str()
-      ->group("Frames");
-  add_kv_dtype(*sub, a->kv_dtype);
-  add_threads(*sub);
-  a->timeout.add_to(*sub);
-  sub->add_flag("--no-overlap", a->no_overlap,
-                "read no frames ahead while others are encoded (to compare; answers are the same)");
+  a->options.add_to(*sub);
   sub->add_flag("--json", a->json, "print one JSON object instead of streaming the answer");
   sub->add_flag("--plan", a->plan_only, "print frames, tokens and memory it would take; no answer");
-  sub->add_flag("-q,--quiet", a->quiet, "no progress, no warnings");
   sub->footer(
       "Examples:\n"
       "  reelm ask clip.mp4 \"What happens in the video?\"\n"

@@ -11,6 +11,7 @@ namespace reelm::apps {
 using Command = std::function<int()>;
 
 void add_ask(CLI::App& app, Command& chosen);
+void add_chat(CLI::App& app, Command& chosen);
 void add_convert(CLI::App& app, Command& chosen);
 void add_info(CLI::App& app, Command& chosen);
 void add_frames(CLI::App& app, Command& chosen);

@@ -9,6 +9,7 @@
 #include "apps/options.h"
 #include "apps/output.h"
 #include "core/throw.h"
+#include "pipeline/model.h"
 #include "pipeline/model_info.h"
 
 namespace reelm::apps {
@@ -24,6 +25,7 @@ struct InfoArguments {
   bool json = false;
   bool tensors = false;
   bool pts = false;
+  bool families = false;
   TimeoutOption timeout;
 };
 
@@ -173,7 +175,20 @@ void print_media_json(preprocess::Media& media) {
   write_stdout(out.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n");
 }
 
+/// The table of README.md, which tests/apps/readme_test.py compares with it.
+std::string families_table() {
+  std::string out = "| family (`model_type`) | takes | checkpoints |\n|---|---|---|\n";
+  for (const pipeline::FamilyInfo& f : pipeline::supported_families()) {
+    out += fmt::format("| {} (`{}`) | {} | {} |\n", f.name, f.model_type, f.takes, f.checkpoints);
+  }
+  return out;
+}
+
 int run_info(const InfoArguments& a) {
+  if (a.families) {
+    write_stdout(families_table());
+    return 0;
+  }
   a.timeout.start();
   std::error_code ec;
   const std::string what = a.what.empty() ? a.model.directory().string() : a.what;
@@ -201,6 +216,7 @@ void add_info(CLI::App& app, Command& chosen) {
   a->timeout.add_to(*sub);
   sub->add_flag("--json", a->json, "print one JSON object");
   sub->add_flag("--tensors", a->tensors, "list every tensor of a model");
+  sub->add_flag("--families", a->families, "list the model families that can be opened");
   sub->add_flag("--pts", a->pts, "list the time of every frame of a video");
   sub->footer(
       "Examples:\n"

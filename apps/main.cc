@@ -1,4 +1,5 @@
-// The command line: `reelm ask`, `info`, `convert`, `frames`, `tokenize`, `verify`, `perplexity`.
+// The command line: `reelm ask`, `chat`, `info`, `convert`, `frames`, `tokenize`, `verify`,
+// `perplexity`.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -19,12 +20,14 @@ int run(int argc, char** argv) {
       "Examples:\n"
       "  reelm ask clip.mp4 \"What happens in the video?\"\n"
       "  reelm ask --model Qwen2-VL-2B-Instruct --fps 1 film.mkv \"Who enters the room?\"\n"
+      "  reelm chat --model Qwen2.5-0.5B-Instruct\n"
       "  reelm info clip.mp4\n"
       "  reelm frames clip.mp4 -o sheet.png\n"
       "`reelm COMMAND --help` tells the rest. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 "
       "interrupted.");
   reelm::apps::Command chosen;
   reelm::apps::add_ask(app, chosen);
+  reelm::apps::add_chat(app, chosen);
   reelm::apps::add_info(app, chosen);
   reelm::apps::add_convert(app, chosen);
   reelm::apps::add_frames(app, chosen);
@@ -36,7 +39,7 @@ int run(int argc, char** argv) {
     trace.add_to(*command);
   }
   reelm::apps::TuneOption tune;
-  for (const char* command : {"ask", "verify", "perplexity"}) {
+  for (const char* command : {"ask", "chat", "verify", "perplexity"}) {
     tune.add_to(*app.get_subcommand(command));
   }
   try {

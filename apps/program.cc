@@ -11,9 +11,13 @@
 
 namespace reelm::apps {
 
+void say_error(const std::string& program, const std::string& message) {
+  fmt::print(stderr, "{}: error: {}\n", program, one_line(message));
+}
+
 int fail(const std::string& program, const std::string& message, int code) {
   note_error_said();
-  fmt::print(stderr, "{}: error: {}\n", program, one_line(message));
+  say_error(program, message);
   return code;
 }
 

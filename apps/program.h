@@ -13,7 +13,10 @@ inline constexpr int kExitUsage = 2;
 inline constexpr int kExitInterrupted = 130;  // as a shell reports SIGINT
 
 /// "PROGRAM: error: ..." on standard error, one line whatever the message holds (file names may
-/// hold anything); returns `code`.
+/// hold anything).
+void say_error(const std::string& program, const std::string& message);
+
+/// The same as the last thing the program says; returns `code`.
 int fail(const std::string& program, const std::string& message, int code);
 
 /// kExitUsage for kInvalidArgument, kExitInterrupted for kCancelled by a signal, else kExitFailed.

@@ -105,6 +105,9 @@ Loaded make_synthetic(const Options& options) {
 }
 
 pipeline::SyntheticSizes sizes_of(const std::filesystem::path& directory, const Limits& limits) {
+  if (pipeline::read_model_type(directory, limits) == "qwen2") {
+    return {llm::qwen2::load_decoder_config(directory, limits), {}, /*has_vision=*/false};
+  }
   return {llm::qwen2_vl::load_decoder_config(directory, limits),
           vision::qwen2_vl::load_vision_config(directory, limits)};
 }
@@ -139,6 +142,11 @@ Loaded load_timed(const Options& options, Totals& totals) {
   return {sizes_of(directory, options.model.limits), std::move(model)};
 }
 
+Measured run_workload(const Options& options, Loaded& loaded) {
+  if (!options.grid.empty()) loaded.model.check_takes_media("--grid");
+  return run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
+}
+
 Report measure(const Options& options) {
   // A mistake is told before seconds of measuring.
   if (pipeline::is_synthetic(options.model.model)) {
@@ -146,7 +154,7 @@ Report measure(const Options& options) {
   }
   Report report;
   report.machine = describe_machine();
-  const bool small = options.model.model == "synthetic:tiny";  // of tests: seconds are too much
+  const bool small = options.model.model.starts_with("synthetic:tiny");  // of tests
   const double try_ms = small ? 0.5 : 2;
   const long long read_bytes = (small ? 64LL : 512LL) << 20;
   const auto ceilings = [&] {
@@ -156,8 +164,7 @@ Report measure(const Options& options) {
   report.ceilings = ceilings();
   reset_peak_memory();  // the peak is the model's, not that of measuring the ceilings
   Loaded loaded = load_timed(options, report.totals);
-  const Measured measured =
-      run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
+  const Measured measured = run_workload(options, loaded);
   report.totals.peak_memory_bytes = peak_memory_bytes();
   const pipeline::ModelDtypes dtypes = loaded.model.dtypes;
   report.model = loaded.model.directory.string();
@@ -189,8 +196,7 @@ Report measure(const Options& options) {
 
 std::string per_token_report(const Options& options) {
   Loaded loaded = load(options);
-  const Measured measured =
-      run_workload(loaded.model, loaded.sizes, options.work, options.model.limits);
+  const Measured measured = run_workload(options, loaded);
   for (const std::string& warning : measured.warnings) apps::warn(warning);
   return options.json  ? to_json(measured.per_token)
          : options.csv ? to_csv(measured.per_token)
@@ -291,6 +297,7 @@ void run_ladder(const Options& options) {
   check_ladder_dtypes(options.dtypes.parse());  // before seconds of loading
   const LadderOptions asked = ladder_options(options);
   Loaded loaded = load(options);
+  loaded.model.check_takes_media("--ladder");
   const LadderWork work = make_ladder_work(loaded.model, loaded.sizes, asked, options.model.limits);
   LadderModel ladder(std::move(loaded.model), loaded.sizes);
   const LadderFacts facts = facts_of(ladder, work, asked);

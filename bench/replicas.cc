@@ -40,9 +40,8 @@ Served serve(const MakeEngine& make, std::int64_t count, bool shared, std::size_
   for (std::int64_t i = 0; i < engines; ++i) {
     if (i > 0) {
       const pipeline::Model& model = out.engines.front()->model();
-      check_copy(
-          static_cast<std::int64_t>(model.decoder->weight_bytes() + model.vision->weight_bytes()),
-          i, count);
+      const std::size_t vision = model.vision == nullptr ? 0 : model.vision->weight_bytes();
+      check_copy(static_cast<std::int64_t>(model.decoder->weight_bytes() + vision), i, count);
     }
     out.engines.push_back(make(shared ? replicas : 1, threads));
     out.pools.push_back(std::make_unique<pipeline::WorkerPool>(*out.engines.back(), requests));

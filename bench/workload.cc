@@ -40,7 +40,7 @@ class Runner {
     const std::int64_t elements = 2 * shape.num_layers * shape.num_key_value_heads * shape.head_dim;
     return static_cast<double>(shape.bytes_per_position(kv_type())) / static_cast<double>(elements);
   }
-  /// The grid of the medium, the costs of its frames.
+  /// The grid of the medium, the costs of its frames; nothing for a text model.
   void plan();
   void size_prompt();
   void add_costs();
@@ -75,6 +75,10 @@ void Runner::add_trace(const std::string& stage, const Trace& trace) {
 }
 
 void Runner::plan() {
+  if (model_.vision == nullptr) {
+    if (has_media()) model_.check_takes_media(workload_.media);
+    return;
+  }
   out_.grid = workload_.grid;
   if (has_media()) {
     preprocess::Media media(preprocess::MediaSource::from_argument(workload_.media), limits_);
@@ -124,7 +128,7 @@ void Runner::add_costs() {
   const auto append = [&](const StageCosts& costs) {
     out_.costs.insert(out_.costs.end(), costs.begin(), costs.end());
   };
-  append(vision_costs(sizes_.vision, out_.grid, vision));
+  if (model_.vision != nullptr) append(vision_costs(sizes_.vision, out_.grid, vision));
   append(prefill_costs(sizes_.decoder, out_.prompt_tokens, decoder));
   append(sampling_costs(sizes_.decoder.vocab_size));
   // Step i (from 0) attends to prompt + i + 1 positions.
@@ -182,14 +186,11 @@ void Runner::repetition(llm::KvCache& cache) {
   vit_ms_ = 0.0;
 
   const auto begin = Clock::now();
-  if (has_media()) {
-    encode_media();
-  } else {
-    encode_grid();
+  if (model_.vision != nullptr) {
+    has_media() ? encode_media() : encode_grid();
+    add("vit", vit_ms_);
+    add_trace("vit", vision_trace_);
   }
-  add("vit", vit_ms_);
-  add_trace("vit", vision_trace_);
-
   out_.per_token = {.session_preprocess_ms = ms_since(begin), .tokens = {}};
 
   const auto timed = [&](const char* stage, auto&& work) {
@@ -340,8 +341,9 @@ Prompt made_up_prompt(const pipeline::Model& model, std::int64_t n, const GridTh
   const std::int64_t before = std::min<std::int64_t>(4, std::ssize(out.ids));
   out.ids.insert(out.ids.begin() + before, static_cast<std::size_t>(vision_tokens),
                  is_image ? placeholders.image : placeholders.video);
-  out.positions = llm::mrope_positions(out.ids, std::span(&grid, vision_tokens > 0 ? 1 : 0),
-                                       model.vision->spatial_merge_size(), placeholders);
+  const std::int64_t merge = model.vision == nullptr ? 1 : model.vision->spatial_merge_size();
+  out.positions = llm::mrope_positions(out.ids, std::span(&grid, vision_tokens > 0 ? 1 : 0), merge,
+                                       placeholders);
   return out;
 }
 

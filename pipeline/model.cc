@@ -9,7 +9,9 @@
 #include "core/throw.h"
 #include "core/timeline.h"
 #include "layers/weight_reader.h"
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
+#include "llm/qwen2_vl/config.h"
+#include "pipeline/chat_template.h"
 #include "pipeline/packed_file.h"
 #include "pipeline/packed_store.h"
 #include "vision/qwen2_vl/encoder.h"
@@ -18,9 +20,12 @@ namespace reelm::pipeline {
 
 namespace {
 
-/// A family: how its parts are made. Adding one adds a row to families().
+/// A family: how its parts are made. Adding one adds a row to kFamilies.
 struct Family {
   const char* model_type;
+  const char* name;
+  const char* takes;
+  const char* checkpoints;
   void (*build)(Model& model, const layers::WeightReader& reader, const Limits& limits);
 };
 
@@ -35,10 +40,22 @@ void build_qwen2_vl(Model& model, const layers::WeightReader& reader, const Limi
   }
   model.tokens.placeholders = decoder.vision_tokens;
   model.vision = vision::qwen2_vl::make_encoder(vision, reader, compute_type(model.dtypes.vision));
-  model.decoder = llm::qwen2_vl::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
+  model.decoder = llm::qwen2::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
 
-constexpr Family kFamilies[] = {{"qwen2_vl", build_qwen2_vl}};
+void build_qwen2(Model& model, const layers::WeightReader& reader, const Limits& limits) {
+  const auto decoder = llm::qwen2::load_decoder_config(model.directory, limits);
+  model.default_system =
+      load_default_system(model.directory, limits).value_or(kDefaultSystemPrompt);
+  model.decoder = llm::qwen2::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
+}
+
+constexpr Family kFamilies[] = {
+    {"qwen2", "Qwen2, Qwen2.5", "text", "Qwen2-0.5B to 72B, Qwen2.5-0.5B to 72B (-Instruct)",
+     build_qwen2},
+    {"qwen2_vl", "Qwen2-VL", "text, images, videos", "Qwen2-VL-2B, 7B, 72B (-Instruct)",
+     build_qwen2_vl},
+};
 
 const Family& find_family(const std::filesystem::path& model_dir, const std::string& model_type) {
   for (const Family& family : kFamilies) {
@@ -286,6 +303,14 @@ ModelDtypes resolve_dtypes(const ModelDtypes& dtypes, Dtype stored) noexcept {
   return out;
 }
 
+std::vector<FamilyInfo> supported_families() {
+  std::vector<FamilyInfo> out;
+  for (const Family& family : kFamilies) {
+    out.push_back({family.model_type, family.name, family.takes, family.checkpoints});
+  }
+  return out;
+}
+
 std::vector<std::string> supported_model_types() {
   std::vector<std::string> out;
   for (const Family& family : kFamilies) out.emplace_back(family.model_type);
@@ -317,7 +342,14 @@ Model Model::replica() const {
           .decoder = decoder->replica(),
           .preprocessor = preprocessor,
           .generation = generation,
-          .tokens = tokens};
+          .tokens = tokens,
+          .default_system = default_system};
+}
+
+void Model::check_takes_media(const std::string& name) const {
+  if (vision != nullptr) return;
+  throw_error(ErrorCode::kInvalidArgument, "{}: model_type '{}' takes no images or videos", name,
+              model_type);
 }
 
 void Model::check_intact() const {

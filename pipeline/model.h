@@ -61,6 +61,10 @@ struct PromptTokens {
   llm::VisionTokenIds placeholders;
 };
 
+/// The system message that prompts begin with where neither the user nor the model's chat template
+/// says another: that of the Qwen2 and Qwen2-VL Instruct models.
+inline constexpr const char* kDefaultSystemPrompt = "You are a helpful assistant.";
+
 /// Everything of a model that does not change while it answers.
 struct Model {
   std::filesystem::path directory;
@@ -71,22 +75,37 @@ struct Model {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::shared_ptr<const SafetensorsFile> cache;  ///< packed weights in use; else null
   std::shared_ptr<const llm::Tokenizer> tokenizer;
-  std::unique_ptr<vision::VisionEncoder> vision;
+  std::unique_ptr<vision::VisionEncoder> vision;  ///< null in families that take text only
   std::unique_ptr<llm::Decoder> decoder;
   preprocess::PreprocessorConfig preprocessor;
   GenerationConfig generation;
   PromptTokens tokens;
+  std::string default_system = kDefaultSystemPrompt;  ///< of prompts without a system message
 
   /// Another model over the same weights and tokenizer, for a second request at the same time: its
   /// encoder and decoder have workspaces of their own. Throws Error{kOutOfMemory}.
   Model replica() const;
+
+  /// Throws Error{kInvalidArgument} naming the medium when the family takes text only.
+  void check_takes_media(const std::string& name) const;
 
   /// Throws Error{kIo} naming the file of weights that was cut short while it was mapped, where the
   /// program called guard_mapped_files().
   void check_intact() const;
 };
 
-/// `model_type` of every family that can be opened, for messages and tables.
+/// A family that can be opened, for messages and tables.
+struct FamilyInfo {
+  std::string model_type;   ///< "qwen2_vl"
+  std::string name;         ///< "Qwen2-VL"
+  std::string takes;        ///< "text, images, videos"
+  std::string checkpoints;  ///< the published ones
+};
+
+/// Every family that can be opened, sorted by model_type.
+std::vector<FamilyInfo> supported_families();
+
+/// `model_type` of each of them.
 std::vector<std::string> supported_model_types();
 
 /// `model_type` of config.json. Throws Error: kNotFound (no directory, no config.json), kFormat.

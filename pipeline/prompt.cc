@@ -41,7 +41,8 @@ class PromptBuilder {
 
 std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const PromptTokens& tokens,
                                       std::span<const Message> messages,
-                                      std::span<const MediaTokens> media, bool first_turn) {
+                                      std::span<const MediaTokens> media,
+                                      std::optional<std::string_view> default_system) {
   if (messages.empty()) throw Error(ErrorCode::kInvalidArgument, "there is no message to answer");
   PromptBuilder out(tokenizer);
   const auto open = [&](const std::string& role) {
@@ -52,9 +53,9 @@ std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const Pro
     out.special(tokens.im_end);
     out.text("\n");
   };
-  if (first_turn && messages.front().role != "system") {
+  if (default_system && messages.front().role != "system") {
     open("system");
-    out.text(kDefaultSystemPrompt);
+    out.text(*default_system);
     close();
   }
   std::size_t next_medium = 0;

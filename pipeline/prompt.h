@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../core/patch_batch.h"
@@ -19,18 +20,16 @@ struct MediaTokens {
   std::int64_t n_vision_tokens = 0;
 };
 
-/// The system message that templates of the Qwen2-VL Instruct models put first when there is none.
-inline constexpr const char* kDefaultSystemPrompt = "You are a helpful assistant.";
-
 /// ChatML: `<|im_start|>role\n...<|im_end|>\n` for each message, then `<|im_start|>assistant\n`;
-/// media as `<|vision_start|>` placeholders `<|vision_end|>` where they stand. With `first_turn`, a
-/// default system message precedes messages that do not begin with one. `media` are those of all
-/// messages in order. Text never yields special tokens, whatever it spells. Throws
+/// media as `<|vision_start|>` placeholders `<|vision_end|>` where they stand. `default_system`, of
+/// a first turn only, is the system message before messages that do not begin with one. `media` are
+/// those of all messages in order. Text never yields special tokens, whatever it spells. Throws
 /// Error{kInvalidArgument}: an unknown role, no messages. Source: chat_template.json of
 /// Qwen2-VL-Instruct.
 std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const PromptTokens& tokens,
                                       std::span<const Message> messages,
-                                      std::span<const MediaTokens> media, bool first_turn);
+                                      std::span<const MediaTokens> media,
+                                      std::optional<std::string_view> default_system);
 
 /// What guidance contrasts a prompt with: the messages without their media, and `negative_prompt`
 /// if there is one in the place of the last message's text.

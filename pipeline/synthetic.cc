@@ -7,7 +7,7 @@
 #include "core/aligned_buffer.h"
 #include "core/parallel.h"
 #include "core/throw.h"
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
 #include "vision/qwen2_vl/encoder.h"
 
 namespace reelm::pipeline {
@@ -72,21 +72,32 @@ class ByteTokenizer final : public llm::Tokenizer {
   llm::TokenId first_special_;
 };
 
-llm::TokenId first_special(const llm::qwen2_vl::DecoderConfig& decoder) {
-  return decoder.vision_tokens.image - kImagePad;
+llm::TokenId first_special(std::int64_t vocab_size) {
+  return static_cast<llm::TokenId>(
+      std::min<std::int64_t>(kQwenImStart, vocab_size - std::ssize(kSpecials)));
 }
 
-/// What 2B, 7B and tiny share, and what follows from it.
-SyntheticSizes complete(SyntheticSizes sizes) {
-  auto& decoder = sizes.decoder;
+/// What all sizes share, and what follows from them.
+void complete_decoder(llm::qwen2::DecoderConfig& decoder) {
   decoder.head_dim = decoder.hidden_size / decoder.num_attention_heads;
   decoder.max_position_embeddings = 32768;
+  decoder.rope_theta = 1'000'000.0;
+}
+
+SyntheticSizes complete_text(SyntheticSizes sizes) {
+  complete_decoder(sizes.decoder);
+  sizes.decoder.mrope_section = {sizes.decoder.head_dim / 2, 0, 0};
+  sizes.has_vision = false;
+  return sizes;
+}
+
+SyntheticSizes complete(SyntheticSizes sizes) {
+  auto& decoder = sizes.decoder;
+  complete_decoder(decoder);
   const std::int64_t half = decoder.head_dim / 2;
   decoder.mrope_section = {half / 4, half * 3 / 8, half * 3 / 8};  // 16, 24, 24 of 64
-  const std::int64_t start =
-      std::min<std::int64_t>(kQwenImStart, decoder.vocab_size - std::ssize(kSpecials));
-  decoder.vision_tokens.image = static_cast<llm::TokenId>(start) + kImagePad;
-  decoder.vision_tokens.video = static_cast<llm::TokenId>(start) + kVideoPad;
+  const llm::TokenId start = first_special(decoder.vocab_size);
+  decoder.vision_tokens = {start + kImagePad, start + kVideoPad};
   sizes.vision.hidden_size = decoder.hidden_size;
   return sizes;
 }
@@ -114,7 +125,19 @@ SyntheticSizes sizes_7b() {
   return complete(sizes);
 }
 
-SyntheticSizes sizes_tiny() {
+SyntheticSizes sizes_text_0_5b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 896;
+  sizes.decoder.intermediate_size = 4864;
+  sizes.decoder.num_hidden_layers = 24;
+  sizes.decoder.num_attention_heads = 14;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 151936;
+  sizes.decoder.tie_word_embeddings = true;
+  return complete_text(sizes);
+}
+
+SyntheticSizes tiny_decoder() {
   SyntheticSizes sizes;
   sizes.decoder.hidden_size = 64;
   sizes.decoder.intermediate_size = 128;
@@ -123,6 +146,13 @@ SyntheticSizes sizes_tiny() {
   sizes.decoder.num_key_value_heads = 2;
   sizes.decoder.vocab_size = 300;
   sizes.decoder.tie_word_embeddings = true;
+  return sizes;
+}
+
+SyntheticSizes sizes_tiny_text() { return complete_text(tiny_decoder()); }
+
+SyntheticSizes sizes_tiny() {
+  SyntheticSizes sizes = tiny_decoder();
   sizes.vision.depth = 2;
   sizes.vision.embed_dim = 32;
   sizes.vision.num_heads = 2;
@@ -136,7 +166,9 @@ struct Named {
 };
 constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
                             {"synthetic:qwen2-vl-7b", sizes_7b},
-                            {"synthetic:tiny", sizes_tiny}};
+                            {"synthetic:qwen2-0.5b", sizes_text_0_5b},
+                            {"synthetic:tiny", sizes_tiny},
+                            {"synthetic:tiny-text", sizes_tiny_text}};
 
 /// A tensor to be made: ones for the weights of norms, else random.
 struct Wanted {
@@ -298,22 +330,25 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
   const SyntheticSizes sizes = synthetic_sizes(name);
   Model model;
   model.directory = name;
-  model.model_type = "qwen2_vl";
+  model.model_type = sizes.has_vision ? "qwen2_vl" : "qwen2";
   model.dtypes = resolve_dtypes(dtypes, Dtype::kBF16);
   std::vector<Wanted> wanted;
-  want_vision(wanted, sizes.vision);
+  if (sizes.has_vision) want_vision(wanted, sizes.vision);
   want_decoder(wanted, sizes.decoder);
   check_memory(wanted, name, model.dtypes, sizes.decoder);
   model.checkpoint = make_checkpoint(wanted, name, seed);
   const layers::WeightReader reader(model.checkpoint);
-  model.vision =
-      vision::qwen2_vl::make_encoder(sizes.vision, reader, compute_type(model.dtypes.vision));
+  if (sizes.has_vision) {
+    model.vision =
+        vision::qwen2_vl::make_encoder(sizes.vision, reader, compute_type(model.dtypes.vision));
+  }
   model.decoder =
-      llm::qwen2_vl::make_decoder(sizes.decoder, reader, compute_type(model.dtypes.decoder));
-  model.tokenizer =
-      std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size, first_special(sizes.decoder));
+      llm::qwen2::make_decoder(sizes.decoder, reader, compute_type(model.dtypes.decoder));
+  model.tokenizer = std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size,
+                                                    first_special(sizes.decoder.vocab_size));
   model.tokens.im_start = *model.tokenizer->special_id("<|im_start|>");
   model.tokens.im_end = *model.tokenizer->special_id("<|im_end|>");
+  if (!sizes.has_vision) return model;
   model.tokens.vision_start = *model.tokenizer->special_id("<|vision_start|>");
   model.tokens.vision_end = *model.tokenizer->special_id("<|vision_end|>");
   model.tokens.placeholders = sizes.decoder.vision_tokens;

@@ -18,6 +18,7 @@ namespace reelm::pipeline {
 struct SyntheticSizes {
   llm::qwen2_vl::DecoderConfig decoder;
   vision::qwen2_vl::VisionConfig vision;
+  bool has_vision = true;  ///< false: a text model, and `vision` says nothing
 };
 
 /// Whether `name` is spelt "synthetic:...".
@@ -26,8 +27,9 @@ bool is_synthetic(std::string_view name) noexcept;
 /// "synthetic:qwen2-vl-2b", ...
 std::vector<std::string> synthetic_names();
 
-/// The sizes of Qwen2-VL-2B-Instruct, Qwen2-VL-7B-Instruct, or of a model small enough for tests
-/// ("synthetic:tiny"). Throws Error{kInvalidArgument} naming the known ones.
+/// The sizes of Qwen2-VL-2B-Instruct, Qwen2-VL-7B-Instruct, Qwen2-0.5B-Instruct (text only), or of
+/// models small enough for tests ("synthetic:tiny", "synthetic:tiny-text"). Throws
+/// Error{kInvalidArgument} naming the known ones.
 SyntheticSizes synthetic_sizes(std::string_view name);
 
 /// A model of those sizes. kAuto is kBF16. Its tokenizer knows single bytes and the special tokens;

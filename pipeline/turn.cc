@@ -35,10 +35,7 @@ std::vector<PlannedMedium> open_media(const Model& model, const EngineOptions& o
                     "the prompt has more media than the limit media-count ({}) allows",
                     limits.media_count);
       }
-      if (model.vision == nullptr) {
-        throw_error(ErrorCode::kInvalidArgument, "{}: model_type '{}' takes no images or videos",
-                    source->name(), model.model_type);
-      }
+      model.check_takes_media(source->name());
       preprocess::Media media(*source, limits, request.cancel, options.sandbox);
       preprocess::MediaPlan plan = preprocess::plan_media(media, model.preprocessor,
                                                           request.sampling, limits, request.cancel);
@@ -118,7 +115,8 @@ void check_unconditional(const Limits& limits, const PlannedTurn& turn, bool con
 
 /// Plans the second sequence, which is kept up to date in turns without guidance too.
 void plan_unconditional(const Model& model, const Request& request, const ConversationState& state,
-                        std::span<const llm::TokenId> prompt, bool first_turn, PlannedTurn& turn) {
+                        std::span<const llm::TokenId> prompt,
+                        std::optional<std::string_view> default_system, PlannedTurn& turn) {
   const GenerationOptions& generation = request.generation;
   turn.guided = generation.guidance_scale && *generation.guidance_scale != 1.0;
   turn.unconditional_ids = state.unconditional_pending;
@@ -127,7 +125,7 @@ void plan_unconditional(const Model& model, const Request& request, const Conver
   std::vector<llm::TokenId> without_media;
   if (!turn.media.empty() || negative) {
     const std::vector<Message> messages = unconditional_messages(request.messages, negative);
-    without_media = chat_prompt(*model.tokenizer, model.tokens, messages, {}, first_turn);
+    without_media = chat_prompt(*model.tokenizer, model.tokens, messages, {}, default_system);
     prompt = without_media;
   }
   turn.unconditional_ids.insert(turn.unconditional_ids.end(), prompt.begin(), prompt.end());
@@ -204,12 +202,14 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   }
   const TimelineSpan span("prompt", SpanKind::kStage);
   const bool first_turn = length == 0 && state.pending.empty();
+  const auto default_system =
+      first_turn ? std::optional<std::string_view>(model.default_system) : std::nullopt;
   turn.ids = state.pending;
   const std::vector<llm::TokenId> prompt =
-      chat_prompt(*model.tokenizer, model.tokens, request.messages, tokens, first_turn);
+      chat_prompt(*model.tokenizer, model.tokens, request.messages, tokens, default_system);
   turn.ids.insert(turn.ids.end(), prompt.begin(), prompt.end());
   check_length(model, limits, length, turn, context);
-  plan_unconditional(model, request, state, prompt, first_turn, turn);
+  plan_unconditional(model, request, state, prompt, default_system, turn);
   if (turn.guided) {
     const bool contrast =
         state.contrast || turn.vision_tokens > 0 || request.generation.negative_prompt;

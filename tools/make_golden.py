@@ -1,7 +1,7 @@
 """Write the reference's numbers for one prompt as a golden that `reelm verify` checks.
 
-Runs transformers with qwen-vl-utils (or with its own processors: --reference hf) on MEDIA and
-QUESTION with greedy decoding and stores every stage: patches, token ids, M-RoPE positions, vision
+Runs transformers with qwen-vl-utils (or with its own processors: --reference hf; text models need
+neither) on MEDIA and QUESTION with greedy decoding and stores every stage: patches, token ids, M-RoPE positions, vision
 rows, logits, generated ids. tests/goldens/README.md defines the file, tensor by tensor.
 
     make_golden.py models/demo clip.mp4 "Describe the video." golden.safetensors
@@ -183,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def options(a: argparse.Namespace):
-    """The arguments that reference.Reference.run takes."""
+    """The arguments that Reference.run takes."""
     import reference
 
     names = [f.name for f in dataclasses.fields(reference.Options)]
@@ -199,7 +199,7 @@ def main():
     asked = options(a)
     try:
         media = [reference.open_media(m) for m in a.media]
-        result = reference.Reference(a.model, a.dtype, a.positions).run(media, a.question, asked)
+        result = reference.load(a.model, a.dtype, a.positions).run(media, a.question, asked)
     except reference.InputError as e:
         sys.exit(f"make_golden.py: {e}")
     tensors, cut = golden_tensors(result, media, a.full, a.layers)

@@ -115,6 +115,14 @@ RANDOM = {
         "Is it red?",
         "--reference hf",
     ),
+    "random_qwen2_head64": ("qwen2_head64_bf16", [], "The red circle moves.", "--layers"),
+    "random_qwen2_head64_system": (
+        "qwen2_head64_bf16",
+        [],
+        "Which way?",
+        "--system 'Answer in one word.'",
+    ),
+    "random_qwen2_head128": ("qwen2_head128_f16", [], "Where is the square going?", ""),
 }
 RANDOM_TOKENS = 8  # generated tokens, when the options do not say
 

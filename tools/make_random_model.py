@@ -1,4 +1,4 @@
-"""Seeded random Qwen2-VL models that vary every size, name and layout: specs, and directories.
+"""Seeded random Qwen2-VL and Qwen2 models that vary every size, name and layout: specs, and directories.
 
     make_random_model.py NAME DIR            write the model of tests/goldens/models/NAME.json
     make_random_model.py --list              what there is
@@ -28,7 +28,7 @@ import random_weights
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SPECS = REPOSITORY / "tests" / "goldens" / "models"
 DEMO = REPOSITORY / "models" / "demo"
-MAX_BYTES = 1_200_000
+MAX_BYTES = 2_200_000
 VOCABULARY = 1024  # of the demo tokenizer
 NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # Ids of the demo tokenizer's special tokens.
@@ -39,6 +39,16 @@ ENDOFTEXT, IM_END, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD = (
     1020,
     1022,
     1023,
+)
+# ChatML as text models have it: in string literals, escaped once more than JSON does.
+TEXT_TEMPLATE = (
+    "{%- if messages[0]['role'] == 'system' %}"
+    "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}"
+    "{%- else %}{{- '<|im_start|>system\\nSYSTEM<|im_end|>\\n' }}{%- endif %}"
+    "{%- for message in messages %}{%- if message.role == 'user' or not loop.first %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
 
 
@@ -55,11 +65,12 @@ class Model:
     kv_heads: int
     layers: int
     intermediate: int
-    mrope_section: list[int]
+    mrope_section: list[int]  # of qwen2: none
     rope_theta: float = 1000000.0
     eps: float = 1e-6
     vocab: int = VOCABULARY
     tied: bool = True
+    family: str = "qwen2_vl"  # or "qwen2": no tower, no processors, flat config, old names
     # tower
     embed: int = 32
     vision_heads: int = 2
@@ -71,6 +82,7 @@ class Model:
     shards: int = 1
     tokenizer: str = "tokenizer.json"  # or "vocab.json"
     template: str = "tokenizer_config"  # or "chat_template.json", "chat_template.jinja"
+    system: str = ""  # qwen2: the default system message in the template
     processors: str = "demo"  # or "size", "pixels", "reference": see processor_files
 
 
@@ -124,6 +136,19 @@ MODELS = {
         mrope_section=[1, 1, 2], rope_theta=10000.0, tied=False, embed=16, vision_heads=1, depth=1,
         mlp_ratio=1, processors="pixels",
     ),
+    "qwen2_head64_bf16": Model(
+        "text only, as Qwen2: 3 heads of 64 on 1 key/value head, tied",
+        seed=35, dtype="BF16", hidden=192, heads=3, kv_heads=1, layers=2, intermediate=128,
+        mrope_section=[], family="qwen2", config="flat", names="old",
+        system="You are a helpful assistant.",
+    ),
+    "qwen2_head128_f16": Model(
+        "text only, as Qwen2.5: 2 heads of 128 on 1 key/value head, own head, vocab.json",
+        seed=2, dtype="F16", hidden=256, heads=2, kv_heads=1, layers=2, intermediate=80,
+        mrope_section=[], rope_theta=10000.0, eps=1e-5, tied=False, family="qwen2", names="old",
+        shards=2, tokenizer="vocab.json", template="chat_template.jinja",
+        system="You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+    ),
 }  # fmt: skip
 
 
@@ -152,6 +177,8 @@ def config(m: Model) -> dict:
         tie_word_embeddings=m.tied,
         use_cache=True,
     )
+    if m.family == "qwen2":
+        return text_config(m, text)
     vision = dict(
         depth=m.depth,
         embed_dim=m.embed,
@@ -189,8 +216,19 @@ def config(m: Model) -> dict:
     return ids | dict(text_config=text, vision_config=vision)
 
 
+def text_config(m: Model, text: dict) -> dict:
+    """config.json of a text model, with the rotary embedding as older or newer files have it."""
+    ids = dict(architectures=["Qwen2ForCausalLM"], model_type="qwen2")
+    if m.config == "flat":
+        return ids | text | dict(rope_theta=m.rope_theta, torch_dtype=NAMES[m.dtype])
+    rope = dict(rope_type="default", rope_theta=m.rope_theta)
+    return ids | text | dict(rope_parameters=rope, dtype=NAMES[m.dtype])
+
+
 def processor_files(m: Model) -> dict:
     """Preprocessor configs: where the limits stand differs from model to model."""
+    if m.family == "qwen2":
+        return {}
     common = dict(
         patch_size=14,
         temporal_patch_size=2,
@@ -219,6 +257,8 @@ def tokenizer_files(m: Model) -> dict:
     """tokenizer_config.json and the chat template, in one of its three places."""
     document = json.loads((DEMO / "tokenizer_config.json").read_text())
     files, template = {}, document["chat_template"]
+    if m.family == "qwen2":
+        template = document["chat_template"] = TEXT_TEMPLATE.replace("SYSTEM", m.system)
     if m.template != "tokenizer_config":
         del document["chat_template"]
     if m.template == "chat_template.json":
@@ -272,12 +312,10 @@ def tensors(m: Model) -> list[dict]:
         if biased:
             add(name + ".bias", [rows], 0.2)
 
-    def layer_norm(name: str, width: int):
-        add(name + ".weight", [width], 0.15, bias=1)
-        add(name + ".bias", [width], 0.15)
-
     # With a tied head a token's own embedding speaks for saying it again: louder layers.
-    loud = 1.7 if m.tied else 1.0
+    loud = 1.0
+    if m.tied:
+        loud = 1.7 if m.family == "qwen2_vl" else 2.6  # there are no media to speak of
     add(text + "embed_tokens.weight", [m.vocab, m.hidden], 0.4 if m.tied else 0.5)
     for i in range(m.layers):
         at = f"{text}layers.{i}."
@@ -291,6 +329,19 @@ def tensors(m: Model) -> list[dict]:
         linear(at + "mlp.up_proj", m.intermediate, m.hidden, 1.2, biased=False)
         linear(at + "mlp.down_proj", m.hidden, m.intermediate, 1.3 * loud, biased=False)
     add(text + "norm.weight", [m.hidden], 0.15, bias=1)
+    if m.family == "qwen2_vl":
+        add_tower(m, tower, add, linear)
+    if not m.tied:
+        add("lm_head.weight", [m.vocab, m.hidden], 0.5)
+    return found
+
+
+def add_tower(m: Model, tower: str, add, linear) -> None:
+    """The tensors of the vision tower, by the functions of tensors()."""
+
+    def layer_norm(name: str, width: int):
+        add(name + ".weight", [width], 0.15, bias=1)
+        add(name + ".bias", [width], 0.15)
 
     width, wide = m.embed, m.embed * m.mlp_ratio
     add(tower + "patch_embed.proj.weight", [width, 3, 2, 14, 14], 1 / math.sqrt(1176))
@@ -305,9 +356,6 @@ def tensors(m: Model) -> list[dict]:
     layer_norm(tower + "merger.ln_q", width)
     linear(tower + "merger.mlp.0", 4 * width, 4 * width)
     linear(tower + "merger.mlp.2", m.hidden, 4 * width, 1.3)
-    if not m.tied:
-        add("lm_head.weight", [m.vocab, m.hidden], 0.5)
-    return found
 
 
 def spec(name: str, m: Model) -> dict:
@@ -368,7 +416,7 @@ def search(name: str, m: Model, tries: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder)
         random_weights.write_model(spec(name, m), out)
-        model = reference.Reference(out)
+        model = reference.load(out)
         parameters, prepared = dict(model.model.named_parameters()), []
         for _, media, question, options in prompts:
             chosen = make_goldens.parsed(options)
@@ -380,7 +428,7 @@ def search(name: str, m: Model, tries: int) -> None:
                 x = random_weights.values(seed, t["name"], t["shape"], t["gain"], t["bias"])
                 x = torch.from_numpy(x).to(getattr(torch, NAMES[m.dtype])).float()
                 target = t["name"]
-                if m.names == "old":
+                if m.names == "old" and m.family == "qwen2_vl":
                     target = target.replace("model.", "model.language_model.", 1)
                     target = target.replace("visual.", "model.visual.", 1)
                 parameters[target].data.copy_(x)

@@ -538,7 +538,7 @@ class Reference:
         """The ids that end an answer: generation_config.json, else the model's config."""
         eos = self.model.generation_config.eos_token_id
         if eos is None:
-            eos = self.model.config.text_config.eos_token_id
+            eos = self.model.config.get_text_config().eos_token_id
         return [eos] if isinstance(eos, int) else list(eos)
 
     def greedy(self, max_new_tokens: int) -> GenerationConfig:
@@ -551,6 +551,15 @@ class Reference:
             pad_token_id=eos[0],
             max_new_tokens=max_new_tokens,
         )
+
+
+def load(model_dir: pathlib.Path, dtype: str = "f32", positions: str = "paper") -> Reference:
+    """The reference for a model directory, by its family."""
+    import reference_text  # which builds on this module
+
+    if _config(model_dir, "config.json").get("model_type") == "qwen2":
+        return reference_text.TextReference(model_dir, dtype)
+    return Reference(model_dir, dtype, positions)
 
 
 def versions() -> dict[str, str]:

@@ -22,8 +22,8 @@ struct SwitchedDecoder::Pass {
   Tensor cos, sin;                           // [n, head_dim / 2]
 };
 
-SwitchedDecoder::SwitchedDecoder(const llm::qwen2_vl::DecoderConfig& config,
-                                 const llm::qwen2_vl::DecoderWeights& weights,
+SwitchedDecoder::SwitchedDecoder(const llm::qwen2::DecoderConfig& config,
+                                 const llm::qwen2::DecoderWeights& weights,
                                  kernels::ComputeType type, llm::KvType kv_type,
                                  std::int64_t capacity, const Switches& switches)
     : config_(config),
@@ -148,7 +148,7 @@ void SwitchedDecoder::forward(Tensor x, TensorView<const std::int64_t> positions
   Pass pass = begin(x.rows(), positions);
   Tensor delta;  // what the residual lacks
   for (std::size_t l = 0; l < weights_.layers.size(); ++l) {
-    const llm::qwen2_vl::LayerWeights& layer = weights_.layers[l];
+    const llm::qwen2::LayerWeights& layer = weights_.layers[l];
     const auto index = static_cast<std::int64_t>(l);
     const Tensor normed = add_and_norm(x, delta, layer.input_layernorm);
     Tensor qkv = linear(layer.qkv, normed.view(), counters_);

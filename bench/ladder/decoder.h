@@ -10,19 +10,19 @@
 #include "bench/ladder/switches.h"
 #include "bench/ladder/tensor.h"
 #include "llm/decoder.h"
-#include "llm/qwen2_vl/weights.h"
+#include "llm/qwen2/weights.h"
 
 namespace reelm::bench {
 
 /// Wired for reading beside modeling_qwen2_vl.py, one sequence at a time; what ships is
-/// llm/qwen2_vl/decoder.cc. Matrix products are the fast ones at every rung. Nothing is checked:
+/// llm/qwen2/decoder.cc. Matrix products are the fast ones at every rung. Nothing is checked:
 /// ids, positions and vision rows fit.
 class SwitchedDecoder {
  public:
   /// `weights` are of `type` (not quantised) and outlive the decoder. The cache is of `kv_type`
   /// (not kInt8), with room for `capacity` positions where it is fixed.
-  SwitchedDecoder(const llm::qwen2_vl::DecoderConfig& config,
-                  const llm::qwen2_vl::DecoderWeights& weights, kernels::ComputeType type,
+  SwitchedDecoder(const llm::qwen2::DecoderConfig& config,
+                  const llm::qwen2::DecoderWeights& weights, kernels::ComputeType type,
                   llm::KvType kv_type, std::int64_t capacity, const Switches& switches);
 
   /// A prompt from the beginning: what was cached is forgotten. logits [vocab_size].
@@ -49,8 +49,8 @@ class SwitchedDecoder {
   /// Of the last `rows` rows of qkv.
   Tensor attend(std::int64_t layer, Tensor& qkv, std::int64_t rows, const Pass& pass);
 
-  const llm::qwen2_vl::DecoderConfig& config_;
-  const llm::qwen2_vl::DecoderWeights& weights_;
+  const llm::qwen2::DecoderConfig& config_;
+  const llm::qwen2::DecoderWeights& weights_;
   const kernels::ComputeType type_;
   const Switches switches_;
   const std::int64_t capacity_;

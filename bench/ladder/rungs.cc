@@ -8,7 +8,7 @@
 #include "bench/ladder/encoder.h"
 #include "core/throw.h"
 #include "layers/weight_reader.h"
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
 #include "vision/qwen2_vl/encoder.h"
 
 namespace reelm::bench {
@@ -142,18 +142,17 @@ LadderModel::LadderModel(pipeline::Model model, const pipeline::SyntheticSizes& 
   layers::WeightLog log;
   const layers::WeightReader reader(model_.checkpoint, model_.cache, &log);
   vision_weights_ = vision::qwen2_vl::load_vision_weights(reader, sizes_.vision, vision_type);
-  decoder_weights_ = llm::qwen2_vl::load_decoder_weights(reader, sizes_.decoder, decoder_type);
+  decoder_weights_ = llm::qwen2::load_decoder_weights(reader, sizes_.decoder, decoder_type);
   const layers::WeightReader shared(
       with_packed(model_.checkpoint, std::move(log), model_.directory.string()));
   model_.vision = vision::qwen2_vl::make_encoder(sizes_.vision, shared, vision_type);
-  model_.decoder = llm::qwen2_vl::make_decoder(sizes_.decoder, shared, decoder_type);
+  model_.decoder = llm::qwen2::make_decoder(sizes_.decoder, shared, decoder_type);
 
   const pipeline::ModelDtypes int8 = pipeline::resolve_dtypes({.decoder = Dtype::kInt8}, {});
   // Finds the tower's weights where they have that type already.
   quantised_vision_ =
       vision::qwen2_vl::make_encoder(sizes_.vision, shared, compute_type(int8.vision));
-  quantised_decoder_ =
-      llm::qwen2_vl::make_decoder(sizes_.decoder, shared, compute_type(int8.decoder));
+  quantised_decoder_ = llm::qwen2::make_decoder(sizes_.decoder, shared, compute_type(int8.decoder));
 }
 
 std::unique_ptr<RungModel> LadderModel::rung(int number, std::int64_t capacity) {

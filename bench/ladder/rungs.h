@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "bench/ladder/switches.h"
-#include "llm/qwen2_vl/weights.h"
+#include "llm/qwen2/weights.h"
 #include "pipeline/model.h"
 #include "pipeline/synthetic.h"
 #include "vision/qwen2_vl/weights.h"
@@ -61,7 +61,7 @@ class LadderModel {
   pipeline::Model model_;
   const pipeline::SyntheticSizes sizes_;
   vision::qwen2_vl::VisionWeights vision_weights_;
-  llm::qwen2_vl::DecoderWeights decoder_weights_;
+  llm::qwen2::DecoderWeights decoder_weights_;
   std::unique_ptr<vision::VisionEncoder> quantised_vision_;
   std::unique_ptr<llm::Decoder> quantised_decoder_;
 };

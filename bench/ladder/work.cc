@@ -73,7 +73,7 @@ Prompt ask(const pipeline::Model& model, const LadderWork& work, bool is_image) 
   const pipeline::MediaTokens medium = {is_image, work.vision_tokens};
   Prompt out;
   out.ids = pipeline::chat_prompt(*model.tokenizer, model.tokens, {&message, 1}, {&medium, 1},
-                                  /*first_turn=*/true);
+                                  model.default_system);
   out.positions = llm::mrope_positions(out.ids, {&work.grid, 1}, model.vision->spatial_merge_size(),
                                        model.tokens.placeholders);
   return out;

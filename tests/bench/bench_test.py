@@ -335,6 +335,34 @@ class Bench(unittest.TestCase):
         self.fails(1, *QUICK, "--tune", "on", "--tune-file", "/nowhere/t.json", says="/nowhere/t.json")
         self.ok(*QUICK_ONCE, "--repeat", "1", "--per-token", "--attention", "decode-1024")
 
+    def test_text_models(self):
+        text = ("--model", "synthetic:tiny-text", "--repeat", "1")
+        quick = (*text, "--prompt-tokens", "20", "--new-tokens", "3")
+        report = json.loads(self.ok(*quick, "--json"))
+        stages = {row["stage"] for row in report["stages"]}
+        self.assertEqual((report["work"]["vision_tokens"], report["work"]["prompt_tokens"]), (0, 20))
+        self.assertEqual(stages - {f"{s}.{part}" for s in ("prefill", "decode_token") for part in LLM},
+                         {"merge", "prefill", "decode_token", "sampling"})
+        tokens = list(csv.DictReader(io.StringIO(self.ok(*quick, "--per-token", "--csv"))))
+        self.assertGreaterEqual(len(tokens), 4)  # the prompt's and three more
+        cells = list(csv.DictReader(io.StringIO(self.ok(
+            *text, "--matrix", "--batches", "1,2", "--inputs", "8", "--outputs", "4"))))
+        self.assertEqual(len(cells), 2)
+        served = self.ok(*quick, "--replicas", "1,2", "--requests", "2")
+        self.assertEqual(len(served.splitlines()), 5)
+        for given in (("--media", CLIP), ("--grid", "1,4,4"), ("--ladder",)):
+            self.fails(2, *text, *given, says="'qwen2' takes no images or videos")
+        with tempfile.TemporaryDirectory() as folder:
+            demo = SOURCE / "models" / "demo"
+            for path in demo.iterdir():
+                (pathlib.Path(folder) / path.name).symlink_to(path)
+            sizes = json.loads((demo / "config.json").read_text())["text_config"]
+            config = pathlib.Path(folder) / "config.json"
+            config.unlink()
+            config.write_text(json.dumps(sizes | {"model_type": "qwen2"}))
+            report = json.loads(self.ok("--model", folder, "--new-tokens", 2, "--repeat", 1, "--json"))
+        self.assertEqual(report["work"]["vision_tokens"], 0)
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",

@@ -115,6 +115,13 @@ TEST(Costs, Qwen2Vl2b) {
   EXPECT_NEAR(find(prefill_costs(sizes.decoder, 512, bf16), "prefill").flop, 1.335e12, 0.04e12);
 }
 
+TEST(Costs, Qwen2Text) {
+  // 494 M parameters are published of Qwen2-0.5B, embeddings counted once; each is read a token.
+  const auto sizes = pipeline::synthetic_sizes("synthetic:qwen2-0.5b");
+  EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, {2, 2, 2, 2}), "decode_token").bytes, 0.988e9,
+              0.005e9);
+}
+
 TEST(Costs, Frames) {
   FrameSizes sizes;
   sizes.decoded = 10;

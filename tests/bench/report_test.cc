@@ -115,6 +115,11 @@ TEST(Synthetic, SizesAndMemory) {
   EXPECT_EQ(large.decoder.head_dim, 128);
   EXPECT_EQ(large.vision.hidden_size, 3584);
   EXPECT_FALSE(large.decoder.tie_word_embeddings);
+  const auto text = pipeline::synthetic_sizes("synthetic:qwen2-0.5b");
+  EXPECT_EQ(text.decoder.head_dim, 64);
+  EXPECT_THAT(text.decoder.mrope_section, ::testing::ElementsAre(32, 0, 0));
+  EXPECT_EQ(text.decoder.vision_tokens.image, -1);
+  EXPECT_FALSE(text.has_vision);
   const std::int64_t available = pipeline::available_memory_bytes();
   if (available == 0 || available > std::int64_t{30} << 30) return;
   try {

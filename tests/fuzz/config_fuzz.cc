@@ -1,8 +1,12 @@
 // One JSON text as every settings file of a model directory.
 // Holds: settings that were accepted can be computed with.
 #include <cmath>
+#include <optional>
+#include <string>
 
+#include "llm/qwen2/config.h"
 #include "llm/qwen2_vl/config.h"
+#include "pipeline/chat_template.h"
 #include "pipeline/generation_config.h"
 #include "preprocess/config.h"
 #include "preprocess/patchify.h"
@@ -65,21 +69,29 @@ void check(const pipeline::GenerationConfig& c) {
   for (const llm::TokenId id : c.eos_token_id) REELM_CHECK(id >= 0);
 }
 
+void check(const std::optional<std::string>& system_message, std::size_t at_most) {
+  REELM_CHECK(!system_message || system_message->size() < at_most);
+}
+
 }  // namespace
 
 void fuzz_one(Bytes input) {
   static const Directory directory;
   const auto& path = directory.path();
-  for (const char* name : {"config.json", "generation_config.json", "preprocessor_config.json",
-                           "video_preprocessor_config.json", "processor_config.json"}) {
+  for (const char* name :
+       {"config.json", "generation_config.json", "preprocessor_config.json",
+        "video_preprocessor_config.json", "processor_config.json", "tokenizer_config.json"}) {
     write_file(path / name, input);
   }
   Limits limits;
   limits.json_bytes = 1 << 16;
+  succeeds([&] { check(llm::qwen2::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen2_vl::load_decoder_config(path, limits)); });
   succeeds([&] { check(vision::qwen2_vl::load_vision_config(path, limits)); });
   succeeds([&] { check(preprocess::load_preprocessor_config(path, limits)); });
   succeeds([&] { check(pipeline::load_generation_config(path, limits)); });
+  succeeds([&] { check(pipeline::load_default_system(path, limits), input.size()); });
+  check(pipeline::default_system_of(text(input)), input.size());
 }
 
 }  // namespace reelm::fuzz

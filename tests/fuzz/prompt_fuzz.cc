@@ -57,7 +57,9 @@ void check_text(std::string_view said) {
 
 void check_prompt(const Conversation& c, bool first_turn) {
   static const pipeline::PromptTokens tokens = prompt_tokens();
-  const auto ids = pipeline::chat_prompt(tokenizer(), tokens, c.messages, c.media, first_turn);
+  const auto ids = pipeline::chat_prompt(
+      tokenizer(), tokens, c.messages, c.media,
+      first_turn ? std::optional(pipeline::kDefaultSystemPrompt) : std::nullopt);
   const auto count = [&](llm::TokenId id) { return std::count(ids.begin(), ids.end(), id); };
   const bool system_added = first_turn && c.messages.front().role != "system";
   const auto closed = static_cast<std::ptrdiff_t>(c.messages.size()) + (system_added ? 1 : 0);

@@ -8,7 +8,8 @@
 
 #include "core/parallel.h"
 #include "kernels/tuner.h"
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
+#include "llm/qwen2_vl/config.h"
 
 namespace {
 std::atomic<long> g_allocations{0};
@@ -40,7 +41,7 @@ void* memalign(std::size_t alignment, std::size_t size) {
 void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
 }
 
-namespace reelm::llm::qwen2_vl {
+namespace reelm::llm::qwen2 {
 namespace {
 
 class Allocations : public ::testing::TestWithParam<kernels::ComputeType> {};
@@ -48,7 +49,7 @@ class Allocations : public ::testing::TestWithParam<kernels::ComputeType> {};
 TEST_P(Allocations, ADecodeStepMakesNone) {
   set_num_threads(2);
   const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-  const auto decoder = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+  const auto decoder = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
                                     layers::WeightReader(checkpoint), GetParam());
   KvCache cache(decoder->kv_shape(), decoder->kv_type(), 64);
   AlignedBuffer<float> storage(static_cast<std::size_t>(decoder->vocab_size()));
@@ -87,7 +88,7 @@ TEST_P(Allocations, AStepThatAsksATunerMakesNone) {
 TEST_P(Allocations, ABatchedStepMakesNone) {
   set_num_threads(2);
   const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-  const auto decoder = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+  const auto decoder = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
                                     layers::WeightReader(checkpoint), GetParam());
   KvCache first(decoder->kv_shape(), decoder->kv_type(), 64);
   KvCache second(decoder->kv_shape(), decoder->kv_type(), 64);
@@ -116,4 +117,4 @@ INSTANTIATE_TEST_SUITE_P(, Allocations,
                          });
 
 }  // namespace
-}  // namespace reelm::llm::qwen2_vl
+}  // namespace reelm::llm::qwen2

@@ -11,10 +11,11 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
+#include "llm/qwen2_vl/config.h"
 #include "tests/support/compare.h"
 
-namespace reelm::llm::qwen2_vl {
+namespace reelm::llm::qwen2 {
 namespace {
 
 using kernels::ComputeType;
@@ -23,8 +24,8 @@ class DecoderBatch : public ::testing::TestWithParam<std::tuple<ComputeType, KvT
  protected:
   void SetUp() override {
     const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-    decoder_ = make_decoder(load_decoder_config(REELM_DEMO_MODEL), layers::WeightReader(checkpoint),
-                            type());
+    decoder_ = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
+                            layers::WeightReader(checkpoint), type());
   }
   void TearDown() override { set_num_threads(0); }
 
@@ -193,4 +194,4 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 }  // namespace
-}  // namespace reelm::llm::qwen2_vl
+}  // namespace reelm::llm::qwen2

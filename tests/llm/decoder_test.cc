@@ -1,5 +1,5 @@
 // Properties of the decoder that no golden shows; the numbers themselves are in the goldens.
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
 
 #include <gtest/gtest.h>
 
@@ -8,16 +8,17 @@
 #include <vector>
 
 #include "core/error.h"
+#include "llm/qwen2_vl/config.h"
 #include "tests/support/compare.h"
 
-namespace reelm::llm::qwen2_vl {
+namespace reelm::llm::qwen2 {
 namespace {
 
 class DecoderTest : public ::testing::TestWithParam<kernels::ComputeType> {
  protected:
   void SetUp() override {
     checkpoint_ = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-    decoder_ = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+    decoder_ = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
                             layers::WeightReader(checkpoint_), GetParam());
     vocabulary_ = decoder_->vocab_size();
   }
@@ -126,7 +127,7 @@ TEST_P(DecoderTest, WhatDoesNotFitIsRefusedAndNothingIsKept) {
   }
   EXPECT_THROW((void)prefill({}, kv), Error);
   // A placeholder without a row to stand for it.
-  const TokenId video = load_decoder_config(REELM_DEMO_MODEL).vision_tokens.video;
+  const TokenId video = qwen2_vl::load_decoder_config(REELM_DEMO_MODEL).vision_tokens.video;
   EXPECT_THROW((void)prefill(std::vector<TokenId>{1, video}, kv), Error);
   EXPECT_EQ(kv.length(), 0);
 }
@@ -151,4 +152,4 @@ INSTANTIATE_TEST_SUITE_P(Types, DecoderTest,
                          });
 
 }  // namespace
-}  // namespace reelm::llm::qwen2_vl
+}  // namespace reelm::llm::qwen2

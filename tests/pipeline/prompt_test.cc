@@ -26,9 +26,11 @@ std::string shown(const std::vector<llm::TokenId>& ids) {
 class PromptTest : public ::testing::Test {
  protected:
   std::string prompt(const std::vector<Message>& messages,
-                     const std::vector<MediaTokens>& media = {}, bool first_turn = true) {
+                     const std::vector<MediaTokens>& media = {}, bool first_turn = true,
+                     std::string_view system = kDefaultSystemPrompt) {
     const testing::FakeModel fake;
-    return shown(chat_prompt(tokenizer_, fake.model.tokens, messages, media, first_turn));
+    return shown(chat_prompt(tokenizer_, fake.model.tokens, messages, media,
+                             first_turn ? std::optional(system) : std::nullopt));
   }
   FakeTokenizer tokenizer_;
 };
@@ -41,6 +43,11 @@ TEST_F(PromptTest, DefaultSystemMessageComesFirst) {
             "[start]assistant\n");
   EXPECT_EQ(prompt({Message::text("system", "Be brief."), Message::text("user", "Hi")}),
             "[start]system\nBe brief.[end]\n[start]user\nHi[end]\n[start]assistant\n");
+}
+
+TEST_F(PromptTest, TheModelHasADefaultOfItsOwn) {
+  EXPECT_EQ(prompt({Message::text("user", "Hi")}, {}, true, "You are Qwen."),
+            "[start]system\nYou are Qwen.[end]\n[start]user\nHi[end]\n[start]assistant\n");
 }
 
 TEST_F(PromptTest, LaterTurnsHaveNoSystemMessage) {

@@ -1,4 +1,4 @@
-// Weights of Qwen2-VL's language model.
+// Weights of the Qwen2 decoder.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 #include "../../layers/weight_reader.h"
 #include "config.h"
 
-namespace reelm::llm::qwen2_vl {
+namespace reelm::llm::qwen2 {
 
 struct LayerWeights {
   AlignedBuffer<float> input_layernorm;  // [hidden_size]
@@ -36,4 +36,4 @@ struct DecoderWeights {
 DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const DecoderConfig& config,
                                     kernels::ComputeType type);
 
-}  // namespace reelm::llm::qwen2_vl
+}  // namespace reelm::llm::qwen2

@@ -1,4 +1,4 @@
-#include "llm/qwen2_vl/decoder.h"
+#include "llm/qwen2/decoder.h"
 
 #include <algorithm>
 #include <cmath>
@@ -13,9 +13,9 @@
 #include "kernels/attention.h"
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
-#include "llm/qwen2_vl/weights.h"
+#include "llm/qwen2/weights.h"
 
-namespace reelm::llm::qwen2_vl {
+namespace reelm::llm::qwen2 {
 
 namespace {
 
@@ -24,10 +24,10 @@ namespace {
 // at full speed.
 constexpr std::int64_t kPrefillRows = 512;
 
-class Qwen2VlDecoder final : public Decoder {
+class Qwen2Decoder final : public Decoder {
  public:
-  Qwen2VlDecoder(const DecoderConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-                 std::shared_ptr<const DecoderWeights> weights, kernels::ComputeType type)
+  Qwen2Decoder(const DecoderConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+               std::shared_ptr<const DecoderWeights> weights, kernels::ComputeType type)
       : config_(config),
         checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
@@ -35,7 +35,7 @@ class Qwen2VlDecoder final : public Decoder {
         inv_freq_(rope_inv_freq(config.rope_theta, config.head_dim)) {}
 
   std::unique_ptr<Decoder> replica() const override {
-    return std::make_unique<Qwen2VlDecoder>(config_, checkpoint_, weights_, type_);
+    return std::make_unique<Qwen2Decoder>(config_, checkpoint_, weights_, type_);
   }
   std::int64_t vocab_size() const override { return config_.vocab_size; }
   std::int64_t hidden_size() const override { return config_.hidden_size; }
@@ -114,7 +114,7 @@ class Qwen2VlDecoder final : public Decoder {
   std::vector<KvCache*> caches_;              // of the forward pass under way
 };
 
-void Qwen2VlDecoder::size_workspace(std::int64_t rows) {
+void Qwen2Decoder::size_workspace(std::int64_t rows) {
   if (rows > storage_rows_) {
     storage_ = AlignedBuffer<float>(static_cast<std::size_t>(rows * row_floats()));
     storage_rows_ = rows;
@@ -135,15 +135,15 @@ void Qwen2VlDecoder::size_workspace(std::int64_t rows) {
   sin_ = take(config_.head_dim / 2);
 }
 
-void Qwen2VlDecoder::check_logits(std::int64_t found) const {
+void Qwen2Decoder::check_logits(std::int64_t found) const {
   if (found != config_.vocab_size) {
     throw_error(ErrorCode::kInvalidArgument, "logits have room for {}, expected {}", found,
                 config_.vocab_size);
   }
 }
 
-void Qwen2VlDecoder::check_room(std::int64_t n, const KvCache& cache,
-                                std::optional<std::size_t> batch_row) {
+void Qwen2Decoder::check_room(std::int64_t n, const KvCache& cache,
+                              std::optional<std::size_t> batch_row) {
   if (n <= cache.capacity() - cache.length()) return;
   throw_error(ErrorCode::kLimit,
               "{}the KV cache is full: {} positions of {} are filled, {} more came",
@@ -151,7 +151,7 @@ void Qwen2VlDecoder::check_room(std::int64_t n, const KvCache& cache,
               cache.capacity(), n);
 }
 
-void Qwen2VlDecoder::check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const {
+void Qwen2Decoder::check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const {
   const auto n = static_cast<std::int64_t>(rows.size());
   if (n < 1 || n > kPrefillRows) {
     throw_error(ErrorCode::kInvalidArgument, "the batch has {} rows, expected 1 to {}", n,
@@ -175,14 +175,14 @@ void Qwen2VlDecoder::check_batch(std::span<const BatchRow> rows, TensorView<floa
   }
 }
 
-void Qwen2VlDecoder::check_id(TokenId id) const {
+void Qwen2Decoder::check_id(TokenId id) const {
   if (id < 0 || id >= config_.vocab_size) {
     throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
                 config_.vocab_size);
   }
 }
 
-void Qwen2VlDecoder::check_input(const PromptInput& input) const {
+void Qwen2Decoder::check_input(const PromptInput& input) const {
   const auto n = static_cast<std::int64_t>(input.ids.size());
   if (n == 0) throw Error(ErrorCode::kInvalidArgument, "the prompt has no tokens");
   if (input.position_ids.rank() != 2 || input.position_ids.size(0) != 3 ||
@@ -201,12 +201,12 @@ void Qwen2VlDecoder::check_input(const PromptInput& input) const {
   }
 }
 
-void Qwen2VlDecoder::embed_token(TokenId id, float* out) const {
+void Qwen2Decoder::embed_token(TokenId id, float* out) const {
   layers::copy_elements(weights_->embed_tokens, id * config_.hidden_size, config_.hidden_size, out);
 }
 
-std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<const float> vision,
-                                   std::int64_t first_vision_row) {
+std::int64_t Qwen2Decoder::embed(std::span<const TokenId> ids, TensorView<const float> vision,
+                                 std::int64_t first_vision_row) {
   std::int64_t row = first_vision_row;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     float* out = x_.row(static_cast<std::int64_t>(i));
@@ -220,8 +220,8 @@ std::int64_t Qwen2VlDecoder::embed(std::span<const TokenId> ids, TensorView<cons
   return row - first_vision_row;
 }
 
-void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
-                             const CancelToken* cancel) {
+void Qwen2Decoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
+                           const CancelToken* cancel) {
   check_input(input);
   if (!logits.empty()) check_logits(logits.numel());
   const auto n = static_cast<std::int64_t>(input.ids.size());
@@ -253,7 +253,7 @@ void Qwen2VlDecoder::prefill(const PromptInput& input, KvCache& cache, TensorVie
   }
 }
 
-void Qwen2VlDecoder::step_batch(std::span<const BatchRow> rows, TensorView<float> logits) {
+void Qwen2Decoder::step_batch(std::span<const BatchRow> rows, TensorView<float> logits) {
   check_batch(rows, logits);
   const auto n = static_cast<std::int64_t>(rows.size());
   size_workspace(n);
@@ -273,7 +273,7 @@ void Qwen2VlDecoder::step_batch(std::span<const BatchRow> rows, TensorView<float
   forward(positions, logits, nullptr);
 }
 
-void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index) {
+void Qwen2Decoder::project_qkv(const LayerWeights& layer, std::int64_t index) {
   const std::int64_t n = x_.size(0);
   const std::int64_t heads = config_.num_attention_heads;
   const std::int64_t kv_heads = config_.num_key_value_heads;
@@ -307,7 +307,7 @@ void Qwen2VlDecoder::project_qkv(const LayerWeights& layer, std::int64_t index) 
   }
 }
 
-void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row) {
+void Qwen2Decoder::attend(std::int64_t index, std::int64_t first_row) {
   TraceSpan span("llm.attention");
   const std::int64_t rows = (x_.size(0) - first_row) / sequences();
   for (const KvCache* cache : caches_) {
@@ -316,8 +316,8 @@ void Qwen2VlDecoder::attend(std::int64_t index, std::int64_t first_row) {
   }
 }
 
-void Qwen2VlDecoder::attend_sequence(std::int64_t index, std::int64_t first_row, std::int64_t rows,
-                                     const KvCache& cache) {
+void Qwen2Decoder::attend_sequence(std::int64_t index, std::int64_t first_row, std::int64_t rows,
+                                   const KvCache& cache) {
   // The last layer may have fewer rows to attend with, but all are in the cache.
   const std::int64_t n_k = cache.length() + x_.size(0) / sequences();
   const std::int64_t heads = config_.num_attention_heads;
@@ -339,7 +339,7 @@ void Qwen2VlDecoder::attend_sequence(std::int64_t index, std::int64_t first_row,
   }
 }
 
-void Qwen2VlDecoder::feed_forward(const LayerWeights& layer, std::int64_t first_row) {
+void Qwen2Decoder::feed_forward(const LayerWeights& layer, std::int64_t first_row) {
   TraceSpan span("llm.mlp");
   const std::int64_t rows = x_.size(0) - first_row;
   const std::int64_t width = config_.intermediate_size;
@@ -350,8 +350,8 @@ void Qwen2VlDecoder::feed_forward(const LayerWeights& layer, std::int64_t first_
   layer.down_proj.forward(hidden, delta);
 }
 
-void Qwen2VlDecoder::forward(TensorView<const std::int64_t> position_ids, TensorView<float> logits,
-                             const CancelToken* cancel) {
+void Qwen2Decoder::forward(TensorView<const std::int64_t> position_ids, TensorView<float> logits,
+                           const CancelToken* cancel) {
   const std::int64_t n = x_.size(0);
   REELM_CHECK(sequences() == 1 || sequences() == n);
   const auto eps = static_cast<float>(config_.rms_norm_eps);
@@ -407,7 +407,7 @@ std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
                                       const layers::WeightReader& reader,
                                       kernels::ComputeType type) {
   auto weights = std::make_shared<const DecoderWeights>(load_decoder_weights(reader, config, type));
-  return std::make_unique<Qwen2VlDecoder>(config, reader.checkpoint(), std::move(weights), type);
+  return std::make_unique<Qwen2Decoder>(config, reader.checkpoint(), std::move(weights), type);
 }
 
-}  // namespace reelm::llm::qwen2_vl
+}  // namespace reelm::llm::qwen2

@@ -1,4 +1,4 @@
-// Qwen2-VL's language model on the CPU.
+// The Qwen2 decoder on the CPU.
 #pragma once
 
 #include <memory>
@@ -7,7 +7,7 @@
 #include "../decoder.h"
 #include "config.h"
 
-namespace reelm::llm::qwen2_vl {
+namespace reelm::llm::qwen2 {
 
 /// Loads and packs the decoder's weights; rows of the embedding table are read from the
 /// checkpoint's mapping, which the decoder keeps alive. Throws Error as load_decoder_weights.
@@ -15,4 +15,4 @@ std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
                                       const layers::WeightReader& reader,
                                       kernels::ComputeType type);
 
-}  // namespace reelm::llm::qwen2_vl
+}  // namespace reelm::llm::qwen2

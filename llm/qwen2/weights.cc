@@ -1,9 +1,9 @@
-#include "llm/qwen2_vl/weights.h"
+#include "llm/qwen2/weights.h"
 
 #include <array>
 #include <string>
 
-namespace reelm::llm::qwen2_vl {
+namespace reelm::llm::qwen2 {
 
 namespace {
 
@@ -63,4 +63,4 @@ DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const De
   return w;
 }
 
-}  // namespace reelm::llm::qwen2_vl
+}  // namespace reelm::llm::qwen2

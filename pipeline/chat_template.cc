@@ -1,0 +1,112 @@
+#include "pipeline/chat_template.h"
+
+#include "core/json.h"
+#include "core/mapped_file.h"
+#include "core/throw.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kStart = "<|im_start|>";
+constexpr std::string_view kOpen = "<|im_start|>system";
+constexpr std::string_view kClose = "<|im_end|>";
+
+/// The text of a Jinja string literal up to kClose; none where it ends before. `rest` begins behind
+/// kOpen.
+std::optional<std::string> quoted(std::string_view rest, char quote) {
+  std::string out;
+  for (std::size_t i = 0; i < rest.size(); ++i) {
+    if (rest[i] == quote) return std::nullopt;
+    if (rest.substr(i).starts_with(kClose)) return out;
+    if (rest[i] != '\\' || i + 1 == rest.size()) {
+      out += rest[i];
+      continue;
+    }
+    switch (const char escaped = rest[++i]) {
+      case 'n':
+        out += '\n';
+        break;
+      case 't':
+        out += '\t';
+        break;
+      default:
+        out += escaped;
+    }
+  }
+  return std::nullopt;
+}
+
+/// The same of text outside of Jinja's braces.
+std::optional<std::string> plain(std::string_view rest) {
+  const std::string_view text = rest.substr(0, rest.find(kClose));
+  const bool braces = text.find("{{") != text.npos || text.find("{%") != text.npos;
+  if (text.size() == rest.size() || braces) return std::nullopt;
+  return std::string(text);
+}
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+std::string read_text(const fs::path& path, const Limits& limits) {
+  const MappedFile file(path);
+  if (static_cast<std::int64_t>(file.bytes().size()) > limits.json_bytes) {
+    throw_error(ErrorCode::kLimit, "{}: {} bytes, over the limit json-bytes ({})", path.string(),
+                file.bytes().size(), limits.json_bytes);
+  }
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+/// `chat_template` of a JSON file: a string, or a list of named ones.
+std::optional<std::string> template_in(const fs::path& path, const Limits& limits) {
+  if (!is_file(path)) return std::nullopt;
+  const Json root = read_json_file(path, limits);
+  if (!root.is_object() || !root.contains("chat_template")) return std::nullopt;
+  const Json& found = root["chat_template"];
+  if (found.is_null()) return std::nullopt;
+  if (!found.is_array()) return json_string(root, "chat_template", path.string());
+  const std::string where = path.string() + ": chat_template";
+  for (const Json& named : found) {
+    if (json_string(named, "name", where) == "default") {
+      return json_string(named, "template", where);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> load_template(const fs::path& model_dir, const Limits& limits) {
+  const fs::path own = model_dir / "chat_template.jinja";
+  if (is_file(own)) return read_text(own, limits);
+  auto found = template_in(model_dir / "chat_template.json", limits);
+  return found ? found : template_in(model_dir / "tokenizer_config.json", limits);
+}
+
+}  // namespace
+
+std::optional<std::string> default_system_of(std::string_view chat_template) {
+  for (std::size_t at = 0; (at = chat_template.find(kOpen, at)) != chat_template.npos;) {
+    const char before = at == 0 ? '\0' : chat_template[at - 1];
+    at += kOpen.size();
+    // No literal goes on behind the next message's start: each byte is looked at once.
+    const std::string_view rest = chat_template.substr(at, chat_template.find(kStart, at) - at);
+    std::optional<std::string> found;
+    if (before == '\'' || before == '"') {
+      found = quoted(rest, before);
+    } else {
+      found = plain(rest);
+    }
+    if (found && found->starts_with('\n')) return found->substr(1);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> load_default_system(const fs::path& model_dir, const Limits& limits) {
+  const std::optional<std::string> found = load_template(model_dir, limits);
+  return found ? default_system_of(*found) : std::nullopt;
+}
+
+}  // namespace reelm::pipeline
