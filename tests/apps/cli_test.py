@@ -493,7 +493,7 @@ class Tune(CliTest):
 
     def test_every_command_that_runs_a_model_takes_them(self):
         path = self.dir / "t.json"
-        for command in (("verify", Verify.GOLDEN), ("perplexity", DEMO / "preprocessor_config.json")):
+        for command in (("verify", Verify.GOLDEN), ("perplexity", DEMO / "preprocessor_config.json"), ("chat",)):
             self.ok(*command, "--attention", "flash-48x64", "--tune", "on", "--tune-file", path)
         self.fails(2, "info", "--tune", "on", CLIP, says="--tune")
 
