@@ -1,5 +1,6 @@
 #include "apps/line_reader.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,11 +11,20 @@
 
 namespace reelm::apps {
 
+namespace {
+constexpr int kPollMs = 50;
+}  // namespace
+
 bool LineReader::fill() {
   char buffer[4096];
   while (true) {
+    // A signal may come just before a wait, which it then does not end.
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&input, 1, kPollMs);
     interrupt_token().check();
+    if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
     const ssize_t n = ::read(STDIN_FILENO, buffer, sizeof buffer);
+    interrupt_token().check();  // who interrupts and closes the input means the former
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) throw_error(ErrorCode::kIo, "standard input: {}", std::strerror(errno));
     pending_.append(buffer, static_cast<std::size_t>(n));

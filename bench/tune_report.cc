@@ -167,7 +167,7 @@ std::vector<TuneRow> tune_report(const pipeline::Model& model,
                model.decoder->prefill_rows());
   Reporter reporter(workload.repeat);
 
-  report_vit_attention(reporter, vision, patches, vision_type);
+  if (sizes.has_vision) report_vit_attention(reporter, vision, patches, vision_type);
   report_llm_attention(reporter, decoder, prompt, prompt, decoder_type, kv_type);
   for (const std::int64_t context : kContexts) {
     if (context > decoder.max_position_embeddings) continue;
@@ -176,13 +176,19 @@ std::vector<TuneRow> tune_report(const pipeline::Model& model,
   const std::int64_t q = decoder.num_attention_heads * decoder.head_dim;
   const std::int64_t kv = decoder.num_key_value_heads * decoder.head_dim;
   const std::vector<std::int64_t> slice = {patches}, rows = {1, 8, 32, prompt};
+  if (sizes.has_vision) {
+    for (const Product& product : {
+             Product{"vit.qkv", 3 * vision.embed_dim, vision.embed_dim, vision_type, false, slice},
+             Product{"vit.proj", vision.embed_dim, vision.embed_dim, vision_type, false, slice},
+             Product{"vit.fc1", vision.intermediate_size, vision.embed_dim, vision_type, false,
+                     slice},
+             Product{"vit.fc2", vision.embed_dim, vision.intermediate_size, vision_type, false,
+                     slice},
+         }) {
+      report_product(reporter, product);
+    }
+  }
   for (const Product& product : {
-           Product{"vit.qkv", 3 * vision.embed_dim, vision.embed_dim, vision_type, false, slice},
-           Product{"vit.proj", vision.embed_dim, vision.embed_dim, vision_type, false, slice},
-           Product{"vit.fc1", vision.intermediate_size, vision.embed_dim, vision_type, false,
-                   slice},
-           Product{"vit.fc2", vision.embed_dim, vision.intermediate_size, vision_type, false,
-                   slice},
            Product{"llm.qkv", q + 2 * kv, decoder.hidden_size, decoder_type, false, rows},
            Product{"llm.o_proj", decoder.hidden_size, q, decoder_type, false, rows},
            Product{"llm.mlp.gate_up", 2 * decoder.intermediate_size, decoder.hidden_size,

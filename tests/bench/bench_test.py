@@ -350,6 +350,9 @@ class Bench(unittest.TestCase):
         self.assertEqual(len(cells), 2)
         served = self.ok(*quick, "--replicas", "1,2", "--requests", "2")
         self.assertEqual(len(served.splitlines()), 5)
+        operations = {row["operation"] for row in json.loads(self.ok(*quick, "--tune-report", "--json"))}
+        self.assertIn("llm.mlp.down", operations)
+        self.assertFalse([name for name in operations if name.startswith("vit.")])
         for given in (("--media", CLIP), ("--grid", "1,4,4"), ("--ladder",)):
             self.fails(2, *text, *given, says="'qwen2' takes no images or videos")
         with tempfile.TemporaryDirectory() as folder:

@@ -68,7 +68,7 @@ TEST_P(Allocations, AStepThatAsksATunerMakesNone) {
   kernels::Tuner tuner({.rounds = 2, .everything = true, .now_ms = {}});
   kernels::set_tuner(&tuner);
   const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-  const auto decoder = make_decoder(load_decoder_config(REELM_DEMO_MODEL),
+  const auto decoder = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
                                     layers::WeightReader(checkpoint), GetParam());
   KvCache cache(decoder->kv_shape(), decoder->kv_type(), 64);
   AlignedBuffer<float> storage(static_cast<std::size_t>(decoder->vocab_size()));
