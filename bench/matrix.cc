@@ -76,7 +76,7 @@ std::string name_of(const MatrixCell& cell) {
 }
 
 void check_cell(const pipeline::Model& model, const Matrix& matrix, const MatrixCell& cell,
-                std::int64_t most_bytes, const char* bound) {
+                const MemoryBound& most) {
   const llm::Decoder& decoder = *model.decoder;
   if (cell.max_seq_len() > decoder.max_position_embeddings()) {
     throw_error(ErrorCode::kInvalidArgument,
@@ -95,9 +95,9 @@ void check_cell(const pipeline::Model& model, const Matrix& matrix, const Matrix
   const std::int64_t logits = checked_mul(cell.batch, decoder.vocab_size() * 4, what);
   const std::int64_t bytes = checked_add(
       checked_add(kv, logits, what), static_cast<std::int64_t>(decoder.workspace_bytes()), what);
-  if (bytes > most_bytes) {
+  if (bytes > most.bytes) {
     throw_error(ErrorCode::kLimit, "{}: needs {} MB ({} MB of KV cache), {} is {} MB",
-                name_of(cell), bytes >> 20, kv >> 20, bound, most_bytes >> 20);
+                name_of(cell), bytes >> 20, kv >> 20, most.name, most.bytes >> 20);
   }
 }
 
@@ -138,13 +138,10 @@ std::vector<std::int64_t> parse_list(const std::string& text, const std::string&
 }
 
 void check_matrix(const pipeline::Model& model, const Matrix& matrix, const Limits& limits) {
-  const std::int64_t available = pipeline::available_memory_bytes();
-  const bool scarce = available > 0 && available < limits.request_bytes;
+  const MemoryBound most = memory_bound(limits);
   for_each_length(matrix, [&](std::int64_t input, std::int64_t output) {
     for (const std::int64_t batch : matrix.batches) {
-      check_cell(model, matrix, {.batch = batch, .input = input, .output = output},
-                 scarce ? available : limits.request_bytes,
-                 scarce ? "the memory available" : "the limit request-bytes");
+      check_cell(model, matrix, {.batch = batch, .input = input, .output = output}, most);
     }
   });
 }

@@ -25,19 +25,17 @@ std::string short_number(double x) {
   return fmt::format("{:.{}f} {}", x, x < 9.995 ? 2 : x < 99.95 ? 1 : 0, kUnits[unit]);
 }
 
-std::string milliseconds(double ms) {
-  return fmt::format("{:.{}f}", ms, ms < 10 ? 3 : ms < 1000 ? 2 : 0);
-}
-
 std::string ceiling_line(const char* name, const Ceiling& ceiling, const char* unit) {
   return fmt::format("  {:<5} {:>8.1f} {:<8} {}\n", name, ceiling.rate, unit, ceiling.loop);
 }
 
-Json optional_number(const std::optional<double>& value) {
-  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+}  // namespace
+
+std::string milliseconds(double ms) {
+  return fmt::format("{:.{}f}", ms, ms < 10 ? 3 : ms < 1000 ? 2 : 0);
 }
 
-}  // namespace
+Json number(std::optional<double> x) { return x && std::isfinite(*x) ? Json(*x) : Json(nullptr); }
 
 Machine describe_machine() {
   Machine machine;
@@ -170,7 +168,7 @@ std::string to_json(const Report& report) {
                       {"bytes", row.bytes},
                       {"rate", row.rate},
                       {"rate_unit", row.rate_unit},
-                      {"percent_of_ceiling", optional_number(row.percent_of_ceiling)}});
+                      {"percent_of_ceiling", number(row.percent_of_ceiling)}});
   }
   const Json out = {
       {"machine", machine_json(report.machine)},
@@ -202,9 +200,9 @@ std::string to_json(const Report& report) {
         {"tokens_per_second", t.tokens_per_second},
         {"end_to_end_ms", t.end_to_end_ms},
         {"peak_memory_bytes", t.peak_memory_bytes},
-        {"load_cold_ms", optional_number(t.load_cold_ms)},
-        {"load_warm_ms", optional_number(t.load_warm_ms)},
-        {"synthetic_make_ms", optional_number(t.synthetic_make_ms)}}},
+        {"load_cold_ms", number(t.load_cold_ms)},
+        {"load_warm_ms", number(t.load_warm_ms)},
+        {"synthetic_make_ms", number(t.synthetic_make_ms)}}},
   };
   // Names of files may hold bytes that are no UTF-8.
   return out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -66,6 +66,11 @@ struct Report {
 std::vector<Row> make_rows(const Measured& measured, const Ceilings& ceilings,
                            const pipeline::ModelDtypes& dtypes);
 
+/// As tables have it: "0.123", "12.34", "1234".
+std::string milliseconds(double ms);
+/// JSON has no NaN and no infinity: null, as for nothing.
+Json number(std::optional<double> x);
+
 std::string to_table(const Report& report);
 std::string to_json(const Report& report);
 std::string to_csv(const Report& report);

@@ -321,6 +321,14 @@ std::int64_t choose_prompt_tokens(const pipeline::Model& model, const Workload& 
   return n;
 }
 
+MemoryBound memory_bound(const Limits& limits) {
+  const std::int64_t available = pipeline::available_memory_bytes();
+  if (available > 0 && available < limits.request_bytes) {
+    return {available, "the memory available"};
+  }
+  return {limits.request_bytes, "the limit request-bytes"};
+}
+
 void check_prompt_tokens(const pipeline::Model& model, std::int64_t n, std::int64_t vision_tokens,
                          std::int64_t new_tokens) {
   const std::int64_t longest = model.decoder->max_position_embeddings();

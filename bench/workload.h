@@ -90,6 +90,14 @@ struct Measured {
   std::vector<std::string> warnings;
 };
 
+/// The memory that a benchmark may take, and what says so, for errors.
+struct MemoryBound {
+  std::int64_t bytes;
+  const char* name;
+};
+/// What is available, or `limits.request_bytes` where that is less or nothing is known.
+MemoryBound memory_bound(const Limits& limits);
+
 /// Runs the workload `repeat` times. Stages of media and prompt give one number a run, decode_token
 /// one a token. Throws Error as opening and reading media do, kInvalidArgument (a prompt shorter
 /// than its vision tokens, or longer than the model takes), kLimit.

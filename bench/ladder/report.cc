@@ -2,20 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 #include "core/json.h"
 
 namespace reelm::bench {
 
 namespace {
-
-std::string milliseconds(double ms) {
-  return fmt::format("{:.{}f}", ms, ms < 10 ? 3 : ms < 1000 ? 2 : 0);
-}
-
-/// JSON has no NaN.
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 
 /// Every time of both forms by its name.
 template <typename Each>
@@ -115,7 +106,7 @@ std::string to_json(const LadderFacts& f, const std::vector<LadderRow>& rows,
                      {"decode_ms_per_token", row.token_ms},
                      {"least_vit_prefill_ms", row.least_prompt_ms},
                      {"least_decode_ms_per_token", row.least_token_ms},
-                     {"gain", row.gain ? number(*row.gain) : Json(nullptr)},
+                     {"gain", number(row.gain)},
                      {"max_relative_difference", number(row.max_relative_difference)}});
   }
   Json passes = {{"source", {t.source.height, t.source.width}},

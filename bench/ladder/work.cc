@@ -43,13 +43,10 @@ double bytes_needed(const pipeline::Model& model, const pipeline::SyntheticSizes
 }
 
 void check_bytes(double needed, const Limits& limits) {
-  const std::int64_t available = pipeline::available_memory_bytes();
-  const bool scarce = available > 0 && available < limits.request_bytes;
-  const std::int64_t most = scarce ? available : limits.request_bytes;
-  if (needed <= static_cast<double>(most)) return;
+  const MemoryBound most = memory_bound(limits);
+  if (needed <= static_cast<double>(most.bytes)) return;
   throw_error(ErrorCode::kLimit, "the ladder needs {:.0f} MB, {} is {} MB (see --ladder-from)",
-              needed / (1 << 20), scarce ? "the memory available" : "the limit request-bytes",
-              most >> 20);
+              needed / (1 << 20), most.name, most.bytes >> 20);
 }
 
 /// All slices, one behind the other.
