@@ -144,4 +144,13 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+MappedFile map_parsed_file(const std::filesystem::path& path, const Limits& limits) {
+  MappedFile file(path);
+  if (static_cast<std::int64_t>(file.bytes().size()) > limits.json_bytes) {
+    throw_error(ErrorCode::kLimit, "{}: {} bytes, over the limit json-bytes ({})", path.string(),
+                file.bytes().size(), limits.json_bytes);
+  }
+  return file;
+}
+
 }  // namespace reelm

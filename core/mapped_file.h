@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 
+#include "limits.h"
+
 namespace reelm {
 
 /// The bytes of a file, mapped and never copied. Movable; the mapping lives as long as the object.
@@ -39,6 +41,10 @@ class MappedFile {
   std::size_t size_ = 0;
   Range* range_ = nullptr;  // null: empty, or one too many to be guarded
 };
+
+/// Maps a file that is parsed as a whole and is no JSON: a vocabulary, a template. Throws as
+/// MappedFile, and Error{kLimit} when it is longer than Limits::json_bytes.
+MappedFile map_parsed_file(const std::filesystem::path& path, const Limits& limits);
 
 /// Installs the handler of SIGBUS that makes lost pages of mapped files zeros, once for the
 /// process. Programs call it when they start; a library must not take a signal from its program

@@ -97,12 +97,8 @@ std::vector<std::pair<std::string, std::string>> read_merges(const Json& merges,
 /// Lines "a b" by rank, the first perhaps "#version: ...".
 std::vector<std::pair<std::string, std::string>> read_merges_txt(const std::filesystem::path& path,
                                                                  const Limits& limits) {
-  const MappedFile file(path);
+  const MappedFile file = map_parsed_file(path, limits);
   const auto bytes = file.bytes();
-  if (static_cast<std::int64_t>(bytes.size()) > limits.json_bytes) {
-    throw_error(ErrorCode::kLimit, "{}: {} bytes, over the limit json-bytes ({})", path.string(),
-                bytes.size(), limits.json_bytes);
-  }
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::vector<std::pair<std::string, std::string>> out;
   for (std::size_t number = 1; !text.empty(); ++number) {

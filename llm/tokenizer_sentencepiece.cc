@@ -173,12 +173,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::filesystem::path& path,
                                               const Limits& limits) {
-  const MappedFile file(path);
-  if (static_cast<std::int64_t>(file.bytes().size()) > limits.json_bytes) {
-    throw_error(ErrorCode::kLimit, "{}: {} bytes, over the limit json-bytes ({})", path.string(),
-                file.bytes().size(), limits.json_bytes);
-  }
-  return std::make_unique<SentencePieceTokenizer>(file, path.string());
+  return std::make_unique<SentencePieceTokenizer>(map_parsed_file(path, limits), path.string());
 }
 
 }  // namespace reelm::llm

@@ -53,11 +53,7 @@ bool is_file(const fs::path& path) {
 }
 
 std::string read_text(const fs::path& path, const Limits& limits) {
-  const MappedFile file(path);
-  if (static_cast<std::int64_t>(file.bytes().size()) > limits.json_bytes) {
-    throw_error(ErrorCode::kLimit, "{}: {} bytes, over the limit json-bytes ({})", path.string(),
-                file.bytes().size(), limits.json_bytes);
-  }
+  const MappedFile file = map_parsed_file(path, limits);
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
