@@ -52,9 +52,7 @@ constexpr auto kNames = [] {
   return names;
 }();
 
-// Multiplications below which no choice is worth looking up, and above which the oracle, at some
-// hundred million a second, is not timed.
-constexpr std::int64_t kWorthTuning = 1 << 20;
+// Multiplications above which the oracle, at some hundred million a second, is not timed.
 constexpr std::int64_t kWorthReference = 1 << 25;
 // What a trial multiplies at most, unless it must be more to be one: about 2 ms.
 constexpr std::int64_t kTrialProducts = std::int64_t{1} << 26;
@@ -179,21 +177,16 @@ int choose_attention(const KernelTable& table, const Sequences& sequences) {
   const auto can_run = [&](int i) {
     return attention_supports(table, kCandidates[static_cast<std::size_t>(i)], sequences);
   };
-  const int forced = forced_candidate(TunedOp::kAttention);
-  if (forced >= 0) return can_run(forced) ? forced : rule;
-  Tuner* tuner = active_tuner();
-  if (tuner == nullptr) return rule;
-  if (products(sequences) < kWorthTuning && !tuner->options().everything) return rule;
-  const TuneKey key = key_of(table, sequences);
-  const TuneEntry* entry = tuner->find(key);
-  if (entry == nullptr && tuner->may_measure()) {
-    entry = measure(*tuner, table, key, sequences, rule);
-  }
-  // A file may say anything.
-  const bool usable = entry != nullptr && can_run(entry->choice) &&
-                      attention_same_bits(kCandidates[static_cast<std::size_t>(entry->choice)],
-                                          kCandidates[static_cast<std::size_t>(rule)]);
-  return usable ? entry->choice : rule;
+  const auto same_bits = [&](int i) {
+    return attention_same_bits(kCandidates[static_cast<std::size_t>(i)],
+                               kCandidates[static_cast<std::size_t>(rule)]);
+  };
+  return choose_candidate(
+      TunedOp::kAttention, rule, products(sequences), can_run, same_bits,
+      [&] { return key_of(table, sequences); },
+      [&](Tuner& tuner, const TuneKey& key) {
+        return measure(tuner, table, key, sequences, rule);
+      });
 }
 
 }  // namespace reelm::kernels

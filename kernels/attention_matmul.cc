@@ -14,7 +14,6 @@ namespace reelm::kernels {
 namespace {
 
 constexpr std::int64_t kBlockRows = 128;
-constexpr float kLog2E = 1.44269504f;
 
 /// Keys or values of one head in f32: as they are, or widened into `room` [n, head_dim].
 struct Floats {

@@ -19,8 +19,6 @@ namespace {
 
 thread_local MatmulPath t_last_path = MatmulPath::kNothing;
 
-// Products below which no choice is worth looking up.
-constexpr std::int64_t kWorthTuning = 1 << 20;
 // What a trial multiplies unless it must be more to be one (about 4 ms): these rows at most, as
 // many columns at least. Weights that are streamed come from memory, as they do in a model.
 constexpr std::int64_t kTrialProducts = std::int64_t{1} << 27;
@@ -340,17 +338,12 @@ int choose(const KernelTable& table, TensorView<const float> x, const PackedMatr
     return matmul_supports(matmul_candidates()[static_cast<std::size_t>(i)], m);
   };
   const int rule = matmul_rule(m);
-  const int forced = forced_candidate(TunedOp::kMatmul);
-  if (forced >= 0) return can_run(forced) ? forced : rule;
-  Tuner* tuner = active_tuner();
-  if (tuner == nullptr) return rule;
-  if (m * w.n * w.k < kWorthTuning && !tuner->options().everything) return rule;
-  const TuneKey key = matmul_key(table, m, w);
-  const TuneEntry* entry = tuner->find(key);
-  if (entry == nullptr && tuner->may_measure()) {
-    entry = measure(*tuner, table, key, x, w, n_y, epilogue);
-  }
-  return entry != nullptr && can_run(entry->choice) ? entry->choice : rule;
+  return choose_candidate(
+      TunedOp::kMatmul, rule, m * w.n * w.k, can_run, [](int) { return true; },
+      [&] { return matmul_key(table, m, w); },
+      [&](Tuner& tuner, const TuneKey& key) {
+        return measure(tuner, table, key, x, w, n_y, epilogue);
+      });
 }
 
 const char* path_name(MatmulPath path) {

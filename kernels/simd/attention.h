@@ -13,7 +13,6 @@
 
 namespace reelm::kernels {
 
-inline constexpr float kLog2E = 1.44269504f;
 inline constexpr float kMinusInf = -__builtin_inff();
 
 /// The parts of attention_scratch_floats(), for rows of `dp` floats and tiles of kKeys keys.

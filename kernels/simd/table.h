@@ -12,6 +12,8 @@ namespace reelm::kernels {
 inline constexpr int64_t kPanelCols = 64;
 /// Steps of k in one block of activations.
 inline constexpr int64_t kBlockK = 256;
+/// Softmax is computed in powers of two.
+inline constexpr float kLog2E = 1.44269504f;
 /// Rows (query position x query head) and keys of one attention tile, where nothing else was
 /// chosen. Other tiles have any multiple of 48 rows (whole row tiles and cache lines on every set)
 /// and one of these numbers of keys, which the loops are compiled for.
