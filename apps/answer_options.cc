@@ -4,6 +4,8 @@
 
 #include <optional>
 
+#include "pipeline/tuning.h"
+
 namespace reelm::apps {
 
 namespace {
@@ -70,6 +72,7 @@ OpenEngine AnswerOptions::open() const {
   options.sandbox = started.get();
   OpenEngine out{std::move(started), pipeline::Engine::open(model.directory(), options)};
   warn_all(out.engine.model().warnings);
+  pipeline::tune_for(out.engine.model());
   return out;
 }
 

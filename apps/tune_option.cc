@@ -21,7 +21,8 @@ void TuneOption::add_to(CLI::App& app) {
       ->group("Tuning");
   app.add_option("--tune", mode_,
                  "choices of kernels by shape; answers are the same. auto: as stored for this "
-                 "machine; on: measure those that are missing and store them; off: static rules")
+                 "machine, and reelm ask and chat measure and store those that are missing for a "
+                 "model of 64 MB and more; on: measure and store in any case; off: static rules")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str()
       ->group("Tuning");
@@ -32,6 +33,7 @@ void TuneOption::add_to(CLI::App& app) {
 }
 
 int TuneOption::run(const CLI::App& command, const std::function<int()>& work) const {
+  if (command.get_option_no_throw("--tune") == nullptr) return work();
   const pipeline::TuneMode mode = pipeline::parse_tune_mode(mode_);
   const std::filesystem::path file =
       file_.empty() ? pipeline::Tuning::default_file() : std::filesystem::path(file_);

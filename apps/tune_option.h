@@ -12,9 +12,9 @@ class TuneOption {
   void add_to(CLI::App& app);
 
   /// Runs `work` with the choices asked for, stores what was measured, and returns what `work`
-  /// returns. Warnings are printed unless `command` was given --quiet. Throws what `work` throws;
-  /// and, before any work, Error{kIo} when choices could not be stored, {kNotFound} when the file
-  /// that was named is not there.
+  /// returns; a command without the options just works. Warnings are printed unless `command` was
+  /// given --quiet. Throws what `work` throws; and, before any work, Error{kIo} when choices could
+  /// not be stored, {kNotFound} when the file that was named is not there.
   int run(const CLI::App& command, const std::function<int()>& work) const;
 
  private:

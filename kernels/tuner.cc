@@ -132,7 +132,7 @@ struct Tuner::Table {
 };
 
 Tuner::Tuner() : Tuner(Options()) {}
-Tuner::Tuner(Options options) : options_(std::move(options)) {}
+Tuner::Tuner(Options options) : options_(std::move(options)), measures_(options_.measure) {}
 Tuner::~Tuner() = default;
 
 const TuneEntry* Tuner::find(const TuneKey& key) const noexcept {

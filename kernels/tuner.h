@@ -68,7 +68,7 @@ class Tuner {
   static constexpr std::size_t kMostEntries = 512;
 
   struct Options {
-    bool measure = true;      ///< false: only what was added
+    bool measure = true;      ///< false: only what was added, until start_measuring()
     double margin = kMargin;  ///< a candidate must be this much faster than the static rule
     double shape_ms = 60.0;   ///< no new round of measuring a shape after this time
     double total_ms = 1000;   ///< no new shape after this time, over all shapes
@@ -97,8 +97,11 @@ class Tuner {
 
   /// Whether measure() may do anything: asked before its arguments are made.
   bool may_measure() const noexcept {
-    return options_.measure && spent_ms_.load(std::memory_order_relaxed) < options_.total_ms;
+    return measures_.load(std::memory_order_relaxed) &&
+           spent_ms_.load(std::memory_order_relaxed) < options_.total_ms;
   }
+  /// From now on what is missing is measured, in all threads.
+  void start_measuring() noexcept { measures_.store(true, std::memory_order_relaxed); }
 
   /// Times run(candidate) in turns and keeps the fastest eligible one, or `rule` (one of them)
   /// unless that is beaten by the margin, twice: the winner and the rule are timed once more, as
@@ -121,6 +124,7 @@ class Tuner {
   void time_in_turns(std::span<TuneTiming> timings, const std::function<void(int)>& run) const;
 
   const Options options_;
+  std::atomic<bool> measures_;
   std::atomic<const Table*> table_{nullptr};
   mutable std::mutex mutex_;                               // of what follows
   std::vector<std::unique_ptr<const TuneEntry>> entries_;  // all that ever were

@@ -22,8 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Packing to 64 MB takes 0.03 (bf16) to 0.24 (int4) CPU seconds, by the times of the 2B model.
-constexpr std::int64_t kWorthBytes = std::int64_t{64} << 20;
 constexpr const char* kKeyConfig = "config";
 constexpr const char* kKeyFingerprint = "fingerprint";
 // In place of a fingerprint that proves nothing.
@@ -130,7 +128,7 @@ PackedStore::PackedStore(const PackedCache& options, const Model& model, const L
     if (const fs::path user = user_cache_directory(); !user.empty()) {
       places_.push_back(file_in(user, model, types));
     }
-    min_bytes_ = kWorthBytes;
+    min_bytes_ = kKeptUnaskedBytes;
   }
   const MappedFile config(model.directory / "config.json");
   config_ = hash_string(hash_bytes(config.bytes()));

@@ -1,5 +1,7 @@
 #include "pipeline/tuning.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -13,6 +15,7 @@
 #include "core/version.h"
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
+#include "pipeline/model.h"
 
 namespace reelm::pipeline {
 
@@ -169,8 +172,22 @@ void write_file(const fs::path& path, const std::vector<TuneEntry>& entries) {
   file.commit();
 }
 
-kernels::Tuner::Options with_mode(kernels::Tuner::Options options, TuneMode mode) {
+/// Whether a file could appear at `path`, whose directories are made when they are missing.
+bool can_appear(const fs::path& path) {
+  std::error_code ec;
+  fs::path directory = path.parent_path().empty() ? fs::path(".") : path.parent_path();
+  while (!fs::exists(directory, ec) && directory.has_relative_path()) {
+    directory = directory.parent_path();
+  }
+  return !path.empty() && fs::is_directory(directory, ec) &&
+         ::access(directory.c_str(), W_OK | X_OK) == 0;
+}
+
+kernels::Tuner::Options with_mode(kernels::Tuner::Options options, TuneMode mode,
+                                  const fs::path& file) {
   options.measure = mode == TuneMode::kOn;
+  // Nobody asked for what every run would have to measure again.
+  if (mode == TuneMode::kAuto && !can_appear(file)) options.total_ms = 0.0;
   return options;
 }
 
@@ -193,11 +210,11 @@ fs::path Tuning::default_file() {
 
 Tuning::Tuning(TuneMode mode, fs::path file, kernels::Tuner::Options options)
     : file_(file.empty() ? default_file() : std::move(file)),
-      tuner_(with_mode(std::move(options), mode)) {
+      tuner_(with_mode(std::move(options), mode, file_)) {
   if (mode == TuneMode::kOff) return;
   read();
-  // Where there is nothing to find, kernels need not look.
-  if (mode == TuneMode::kOn || stored_ > 0) kernels::set_tuner(&tuner_);
+  // Where there is nothing to find and never will be, kernels need not look.
+  if (stored_ > 0 || tuner_.options().total_ms > 0.0) kernels::set_tuner(&tuner_);
 }
 
 Tuning::~Tuning() {
@@ -228,6 +245,14 @@ void Tuning::store() {
   } catch (const Error& e) {
     warnings.push_back(fmt::format("tuning is not stored for the next time: {}", e.what()));
   }
+}
+
+void tune_for(const Model& model) {
+  kernels::Tuner* tuner = kernels::active_tuner();
+  if (tuner == nullptr) return;
+  const std::size_t vision = model.vision == nullptr ? 0 : model.vision->weight_bytes();
+  const auto bytes = static_cast<std::int64_t>(model.decoder->weight_bytes() + vision);
+  if (bytes >= kKeptUnaskedBytes) tuner->start_measuring();
 }
 
 }  // namespace reelm::pipeline

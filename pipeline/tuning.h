@@ -9,10 +9,14 @@
 
 namespace reelm::pipeline {
 
+struct Model;
+
 enum class TuneMode {
-  kAuto,  ///< choices that were stored for this machine; nothing is measured
-  kOn,    ///< and what is not among them is measured when it is met, and stored
-  kOff,   ///< static rules only
+  /// Choices that were stored for this machine. What is missing is measured once tune_for() was
+  /// told of a model that is worth it, and where the file can be written.
+  kAuto,
+  kOn,   ///< what is not among them is measured when it is met, and stored
+  kOff,  ///< static rules only
 };
 
 /// "auto", "on", "off". Throws Error{kInvalidArgument}.
@@ -47,5 +51,10 @@ class Tuning {
   kernels::Tuner tuner_;
   std::size_t stored_ = 0;  // entries of the tuner that are in the file
 };
+
+/// Has the tuner that lives (if any) measure what it lacks when `model` is of the size whose packed
+/// weights are kept unasked (kKeptUnaskedBytes): a question to a smaller one may be answered before
+/// measuring is done.
+void tune_for(const Model& model);
 
 }  // namespace reelm::pipeline

@@ -467,7 +467,7 @@ class Tune(CliTest):
     def test_the_default_file_is_in_the_cache(self):
         env = {"XDG_CACHE_HOME": str(self.dir / "cache")}
         self.ok("ask", CLIP, self.QUESTION, env=env)
-        self.assertEqual(list(self.dir.iterdir()), [])  # nothing is measured unasked
+        self.assertEqual(list(self.dir.iterdir()), [])  # nothing is measured unasked for a small model
         self.ok("ask", "--tune", "on", CLIP, self.QUESTION, env=env)
         self.assertEqual([p.name[:13] for p in (self.dir / "cache" / "reelm").iterdir()], ["reelm-tuning-"])
 

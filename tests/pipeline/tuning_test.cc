@@ -9,6 +9,8 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "pipeline/model.h"
+#include "tests/support/fakes.h"
 
 namespace reelm::pipeline {
 namespace {
@@ -67,7 +69,20 @@ class TuningTest : public ::testing::Test {
     EXPECT_NE(tuning.warnings[0].find(file_.string()), std::string::npos) << tuning.warnings[0];
     EXPECT_EQ(tuning.warnings[0].find('\n'), std::string::npos) << tuning.warnings[0];
     EXPECT_TRUE(tuning.tuner().entries().empty()) << why;
-    EXPECT_EQ(kernels::active_tuner(), nullptr) << why;
+  }
+
+  /// Where nobody can write, not even root.
+  fs::path no_place() {
+    std::ofstream(dir_ / "is-a-file") << "x";
+    return dir_ / "is-a-file" / "tuning.json";
+  }
+
+  static Model model_of(std::int64_t weight_bytes) {
+    auto decoder = std::make_unique<testing::FakeDecoder>();
+    decoder->weights = static_cast<std::size_t>(weight_bytes);
+    Model out;
+    out.decoder = std::move(decoder);
+    return out;
   }
 
   fs::path dir_, file_;
@@ -92,10 +107,10 @@ TEST_F(TuningTest, WhatWasMeasuredIsReadBack) {
   EXPECT_EQ(again.tuner().measure(key(512), candidates, 0, [](int) { FAIL(); }), nullptr);
 }
 
-TEST_F(TuningTest, TheTunerIsAskedOnlyWhileItLivesAndKnowsSomething) {
+TEST_F(TuningTest, TheTunerIsAskedOnlyWhileItLivesAndMayKnowSomething) {
   EXPECT_EQ(kernels::active_tuner(), nullptr);
   {
-    const Tuning none(TuneMode::kAuto, file_);
+    const Tuning nowhere(TuneMode::kAuto, no_place());
     EXPECT_EQ(kernels::active_tuner(), nullptr);
   }
   store_one();
@@ -106,6 +121,28 @@ TEST_F(TuningTest, TheTunerIsAskedOnlyWhileItLivesAndKnowsSomething) {
     EXPECT_NE(kernels::active_tuner(), nullptr);
   }
   EXPECT_EQ(kernels::active_tuner(), nullptr);
+}
+
+TEST_F(TuningTest, MeasuresUnaskedForModelsOfSomeSizeOnly) {
+  Model small = model_of(kKeptUnaskedBytes - 1), large = model_of(kKeptUnaskedBytes);
+  Tuning tuning(TuneMode::kAuto, dir_ / "made" / "on" / "demand.json");
+  EXPECT_FALSE(tuning.tuner().may_measure());
+  tune_for(small);
+  EXPECT_FALSE(tuning.tuner().may_measure());
+  tune_for(large);
+  EXPECT_TRUE(tuning.tuner().may_measure());
+}
+
+TEST_F(TuningTest, MeasuresNothingUnaskedThatCouldNotBeKept) {
+  Model large = model_of(kKeptUnaskedBytes);
+  {
+    Tuning off(TuneMode::kOff, file_);
+    tune_for(large);
+    EXPECT_FALSE(off.tuner().may_measure());
+  }
+  Tuning nowhere(TuneMode::kAuto, no_place());
+  tune_for(large);
+  EXPECT_FALSE(nowhere.tuner().may_measure());
 }
 
 TEST_F(TuningTest, NothingNewIsNothingWritten) {
@@ -188,9 +225,7 @@ TEST_F(TuningTest, WhatIsNoFileIsIgnored) {
 }
 
 TEST_F(TuningTest, NowhereToWriteIsAWarning) {
-  file_ = dir_ / "is-a-file" / "tuning.json";
-  std::ofstream(dir_ / "is-a-file") << "x";
-  Tuning tuning(TuneMode::kOn, file_);
+  Tuning tuning(TuneMode::kOn, no_place());
   tuning.tuner().add({{.key = key(1), .choice = 0, .rule = 0, .timings = {}}});
   tuning.store();
   ASSERT_EQ(tuning.warnings.size(), 1u);

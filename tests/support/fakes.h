@@ -110,9 +110,10 @@ class FakeDecoder final : public llm::Decoder {
       speak({logits.row(static_cast<std::int64_t>(i)), {vocab_size()}});
     }
   }
-  std::size_t weight_bytes() const override { return 0; }
+  std::size_t weight_bytes() const override { return weights; }
   std::size_t workspace_bytes() const override { return 0; }
 
+  std::size_t weights = 0;
   std::int64_t context = 4096;
   std::int64_t piece_rows = 4096;  // prompts of tests come in one piece
   std::deque<llm::TokenId> script;
