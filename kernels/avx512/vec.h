@@ -18,6 +18,7 @@ struct Vec {
   static constexpr int kRowTile = 6;
   static constexpr int kStrip = 4;
   static constexpr int strip_for_rows(int) { return kStrip; }
+  static constexpr int quant_strip_for_rows(int rows) { return strip_for_rows(rows); }
 
   static F zero() { return REELM_MM512(setzero_ps)(); }
   static F set1(float x) { return REELM_MM512(set1_ps)(x); }

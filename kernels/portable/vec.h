@@ -20,6 +20,7 @@ struct Vec {
   static constexpr int kRowTile = 6;
   static constexpr int kStrip = 2;
   static constexpr int strip_for_rows(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : kStrip; }
+  static constexpr int quant_strip_for_rows(int rows) { return strip_for_rows(rows); }
 
   static F zero() { return F{}; }
   static F set1(float x) { return F{x, x, x, x}; }

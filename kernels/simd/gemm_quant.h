@@ -246,7 +246,7 @@ template <class V>
 inline void stream_int8(const char* a, int64_t lda, int64_t rows, const Int8Block& block,
                         float* sums, bool init) {
   for_each_row_tile<V>(rows, [&]<int M>(int64_t r) {
-    constexpr int C = V::strip_for_rows(M);
+    constexpr int C = V::quant_strip_for_rows(M);
     const uint8_t* q = block.q[0][0];
     if (r == 0) {
       panel_int8<V, M, C, true>(a, lda, q, block.scale, sums, init);
