@@ -41,6 +41,7 @@ void add_generation(CLI::App& app, pipeline::GenerationOptions& generation) {
 
 void AnswerOptions::add_to(CLI::App& app) {
   model.add_to(app);
+  lora.add_to(app);
   sampling.add_to(app);
   app.add_option("--system", system, "system message (else the template's)")->group("Answer");
   add_generation(app, generation);
@@ -67,6 +68,7 @@ OpenEngine AnswerOptions::open() const {
   options.limits = model.limits;
   options.overlap = !no_overlap;
   options.packed_cache = cache.parse();
+  options.adapters = lora.parse();
   options.cancel = &interrupt_token();
   auto started = sandbox.start();
   options.sandbox = started.get();

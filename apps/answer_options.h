@@ -22,6 +22,7 @@ struct OpenEngine {
 /// How the model is opened, what it sees of media and how it answers.
 struct AnswerOptions {
   ModelOptions model;
+  LoraOption lora;
   SamplingArguments sampling;
   pipeline::GenerationOptions generation;
   std::string system;

@@ -17,6 +17,7 @@ namespace {
 struct ConvertArguments {
   std::string in, out;
   DtypeOptions dtypes = {.decoder = "int4"};
+  LoraOption lora;
   bool force = false;
   bool quiet = false;
   Limits limits;
@@ -28,6 +29,7 @@ int run_convert(const ConvertArguments& a) {
   ProgressLine progress(!a.quiet);
   pipeline::ConvertOptions options;
   options.dtypes = a.dtypes.parse();
+  options.adapters = a.lora.parse();
   options.force = a.force;
   options.limits = a.limits;
   options.cancel = &interrupt_token();
@@ -54,6 +56,7 @@ void add_convert(CLI::App& app, Command& chosen) {
   sub->add_option("IN", a->in, "model directory")->required();
   sub->add_option("OUT", a->out, "directory to write: a new or an empty one")->required();
   a->dtypes.add_to(*sub);
+  a->lora.add_to(*sub);
   sub->add_flag("--force", a->force, "replace the model in OUT");
   add_threads(*sub);
   a->timeout.add_to(*sub);

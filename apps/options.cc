@@ -131,6 +131,20 @@ void DtypeOptions::add_to(CLI::App& app) {
       ->capture_default_str();
 }
 
+void LoraOption::add_to(CLI::App& app) {
+  app.add_option("--lora", given,
+                 "a LoRA adapter (adapter_config.json, adapter_model.safetensors) to merge into "
+                 "the weights, its update times a scale; may be given several times")
+      ->type_name("DIR[:SCALE]")
+      ->allow_extra_args(false);
+}
+
+pipeline::Adapters LoraOption::parse() const {
+  pipeline::Adapters out;
+  for (const std::string& text : given) out.push_back(pipeline::Adapter::parse(text));
+  return out;
+}
+
 pipeline::ModelDtypes DtypeOptions::parse() const {
   return {pipeline::parse_dtype(decoder), pipeline::parse_dtype(vision)};
 }

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/limits.h"
 #include "pipeline/engine.h"
@@ -36,6 +37,15 @@ struct DtypeOptions {
   void add_to(CLI::App& app);
   /// Throws Error{kInvalidArgument}.
   pipeline::ModelDtypes parse() const;
+};
+
+/// --lora, any number of times.
+struct LoraOption {
+  std::vector<std::string> given;
+
+  void add_to(CLI::App& app);
+  /// Throws Error{kInvalidArgument}.
+  pipeline::Adapters parse() const;
 };
 
 /// --threads: of all loops of this process (core/parallel.h).

@@ -18,6 +18,7 @@ namespace {
 struct PerplexityArguments {
   std::string file;
   ModelOptions model;
+  LoraOption lora;
   DtypeOptions dtypes;
   CacheOptions cache;
   std::string kv_dtype = "auto";
@@ -34,6 +35,7 @@ int run_perplexity(const PerplexityArguments& a) {
       pipeline::open_model(a.model.directory(), {.dtypes = a.dtypes.parse(),
                                                  .limits = a.model.limits,
                                                  .packed_cache = a.cache.parse(),
+                                                 .adapters = a.lora.parse(),
                                                  .cancel = &interrupt_token()});
   for (const std::string& warning : model.warnings) warn(warning);
   ProgressLine progress(!a.quiet);
@@ -62,6 +64,7 @@ void add_perplexity(CLI::App& app, Command& chosen) {
   const auto a = std::make_shared<PerplexityArguments>();
   sub->add_option("FILE", a->file, "a text in UTF-8")->required();
   a->model.add_to(*sub);
+  a->lora.add_to(*sub);
   a->dtypes.add_to(*sub);
   a->cache.add_to(*sub);
   add_kv_dtype(*sub, a->kv_dtype);

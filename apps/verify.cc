@@ -18,6 +18,7 @@ struct VerifyArguments {
   std::string golden;
   std::vector<std::string> media;
   ModelOptions model;
+  LoraOption lora;
   DtypeOptions dtypes = {.decoder = "f32"};
   std::string kv_dtype = "auto";
   bool layers = false;
@@ -34,6 +35,7 @@ int run_verify(const VerifyArguments& a) {
   options.model = a.model.model;
   options.media.assign(a.media.begin(), a.media.end());
   options.dtypes = a.dtypes.parse();
+  options.adapters = a.lora.parse();
   options.kv_dtype = llm::parse_kv_type(a.kv_dtype);
   options.limits = a.model.limits;
   options.cancel = &interrupt_token();
@@ -60,6 +62,7 @@ void add_verify(CLI::App& app, Command& chosen) {
   const auto a = std::make_shared<VerifyArguments>();
   sub->add_option("GOLDEN", a->golden, "a file of tools/make_golden.py")->required();
   a->model.add_to(*sub);
+  a->lora.add_to(*sub);
   sub->add_option("--media", a->media, "media instead of those the golden names, in their order");
   a->dtypes.add_to(*sub);
   add_kv_dtype(*sub, a->kv_dtype);

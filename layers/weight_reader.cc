@@ -72,13 +72,28 @@ kernels::StoredMatrix WeightReader::stored(const std::string& name,
   return {tensor.bytes.data(), tensor.dtype, *shape.begin(), cols};
 }
 
-kernels::StoredMatrix WeightReader::stored(const LinearPart& part) const {
-  return stored(part.prefix + ".weight", {part.out_features, part.in_features});
+WeightReader::Source WeightReader::source(const std::string& name,
+                                          std::initializer_list<std::int64_t> shape) const {
+  Source out = {stored(name, shape), {}};
+  if (adapters_ == nullptr) return out;
+  out.merged = merge_adapters(*adapters_, name, out.matrix);
+  if (out.merged.size() > 0) {
+    out.matrix.data = out.merged.data();
+    out.matrix.dtype = DType::kF32;
+  }
+  return out;
+}
+
+WeightReader::Source WeightReader::source(const LinearPart& part) const {
+  return source(part.prefix + ".weight", {part.out_features, part.in_features});
 }
 
 kernels::StoredMatrix WeightReader::matrix(const std::string& name,
                                            std::initializer_list<std::int64_t> shape) const {
   const kernels::StoredMatrix out = stored(name, shape);
+  if (adapters_ != nullptr) {
+    for (const LoraAdapter& adapter : *adapters_) adapter.check_leaves(name);
+  }
   if (log_ != nullptr) log_->stored.push_back(name);
   return out;
 }
@@ -99,7 +114,8 @@ kernels::PackedMatrix WeightReader::weight(const std::string& name,
   const std::string packed = without_suffix(name) + "." + kernels::compute_type_name(type);
   kernels::PackedMatrix out;
   if (find_packed(packed, sizes[0], cols, type, out)) return out;
-  out = kernels::PackedMatrix(stored(name, shape), type);
+  const Source from = source(name, shape);
+  out = kernels::PackedMatrix(from.matrix, type);
   note(packed, out, /*from_file=*/false);
   return out;
 }
@@ -119,8 +135,12 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
   }
   const std::string packed = packed_name(parts, "+", type);
   if (find_packed(packed, out_features, parts[0].in_features, type, linear.weight)) return linear;
+  std::vector<Source> sources;
   std::vector<kernels::StoredMatrix> matrices;
-  for (const LinearPart& part : parts) matrices.push_back(stored(part));
+  for (const LinearPart& part : parts) {
+    sources.push_back(source(part));
+    matrices.push_back(sources.back().matrix);
+  }
   linear.weight = kernels::PackedMatrix(matrices, type);
   note(packed, linear.weight, /*from_file=*/false);
   return linear;
@@ -135,8 +155,9 @@ Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up,
                   linear.weight)) {
     return linear;
   }
-  const kernels::StoredMatrix first = stored(gate);  // before `up`: its fault is told first
-  linear.weight = kernels::PackedMatrix(kernels::gated_parts(first, stored(up)), type);
+  const Source first = source(gate);  // before `up`: its fault is told first
+  const Source second = source(up);
+  linear.weight = kernels::PackedMatrix(kernels::gated_parts(first.matrix, second.matrix), type);
   note(packed, linear.weight, /*from_file=*/false);
   return linear;
 }

@@ -11,6 +11,7 @@
 #include "../core/cancel.h"
 #include "../core/safetensors.h"
 #include "linear.h"
+#include "lora.h"
 
 namespace reelm::layers {
 
@@ -38,16 +39,20 @@ struct WeightLog {
 /// "<first prefix>+<last names of the other prefixes>.<type>", for example
 /// "model.layers.0.self_attn.q_proj+k_proj+v_proj.int8", in `packed` (a cache; may be null), then
 /// in the checkpoint (a converted one); where neither has it, its parts are packed. `cancel` (may
-/// be null) is polled before each weight: what reads one throws Error{kCancelled} too.
+/// be null) is polled before each weight: what reads one throws Error{kCancelled} too. `adapters`
+/// (may be null; they outlive the reader) are merged into what is packed, so nothing should be
+/// found packed; one that updates what is read as stored is an Error{kUnsupported}.
 class WeightReader {
  public:
   explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint,
                         std::shared_ptr<const SafetensorsFile> packed = nullptr,
-                        WeightLog* log = nullptr, const CancelToken* cancel = nullptr)
+                        WeightLog* log = nullptr, const CancelToken* cancel = nullptr,
+                        const std::vector<LoraAdapter>* adapters = nullptr)
       : checkpoint_(std::move(checkpoint)),
         packed_(std::move(packed)),
         log_(log),
-        cancel_(cancel) {}
+        cancel_(cancel),
+        adapters_(adapters) {}
 
   const std::shared_ptr<const Checkpoint>& checkpoint() const noexcept { return checkpoint_; }
   /// Whether the checkpoint has the tensor as stored, or packed as a part of some type.
@@ -82,7 +87,13 @@ class WeightReader {
   /// As matrix(), but not noted as read as stored: it is to be packed.
   kernels::StoredMatrix stored(const std::string& name,
                                std::initializer_list<std::int64_t> shape) const;
-  kernels::StoredMatrix stored(const LinearPart& part) const;
+  /// A matrix to be packed: as stored, or with what the adapters add.
+  struct Source {
+    kernels::StoredMatrix matrix;
+    AlignedBuffer<float> merged;  // what `matrix` views, unless empty
+  };
+  Source source(const std::string& name, std::initializer_list<std::int64_t> shape) const;
+  Source source(const LinearPart& part) const;
   /// The weight packed before under `name`, if there is one.
   bool find_packed(const std::string& name, std::int64_t out_features, std::int64_t in_features,
                    kernels::ComputeType type, kernels::PackedMatrix& out) const;
@@ -92,6 +103,7 @@ class WeightReader {
   std::shared_ptr<const SafetensorsFile> packed_;
   WeightLog* log_;
   const CancelToken* cancel_;
+  const std::vector<LoraAdapter>* adapters_;
 };
 
 /// Copies elements `offset` .. `offset + n` of a stored matrix into f32.

@@ -138,6 +138,7 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   const Model model = open_model(in, {.dtypes = options.dtypes,
                                       .limits = options.limits,
                                       .packed_cache = {PackedCache::Mode::kOff, {}},
+                                      .adapters = options.adapters,
                                       .cancel = options.cancel,
                                       .log = &log});
   Undo undo(out);

@@ -16,6 +16,7 @@ namespace reelm::pipeline {
 /// How a model is converted.
 struct ConvertOptions {
   ModelDtypes dtypes = {};
+  Adapters adapters = {};  ///< merged into the weights
   /// Replace a model that is in the output directory: all files that convert_model writes, and
   /// those of model_side_files() that the input does not have. Others stay.
   bool force = false;

@@ -134,8 +134,14 @@ layers::WeightLog build_from(Model& model, std::shared_ptr<const SafetensorsFile
                              const OpenOptions& options) {
   const TimelineSpan span("load.weights", SpanKind::kStage);
   layers::WeightLog log;
-  const layers::WeightReader reader(model.checkpoint, packed, &log, options.cancel);
+  std::vector<layers::LoraAdapter> adapters;
+  for (const auto& [directory, scale] : options.adapters) {
+    adapters.push_back(layers::LoraAdapter::open(directory, scale, options.limits));
+  }
+  const layers::WeightReader reader(model.checkpoint, packed, &log, options.cancel,
+                                    adapters.empty() ? nullptr : &adapters);
   find_family(model.directory, model.model_type).build(model, reader, options.limits);
+  for (const layers::LoraAdapter& adapter : adapters) adapter.check_all_used();
   model.cache = std::move(packed);
   model.check_intact();  // before what was packed of lost pages is kept
   return log;
@@ -189,10 +195,20 @@ layers::WeightLog load_weights(Model& model, FutureTokenizer tokenizer,
                      : resolve_dtypes(options.dtypes, stored_dtype(*model.checkpoint));
   check_memory(model);
   if (options.cancel != nullptr) options.cancel->check();
+  if (converted != nullptr && !options.adapters.empty()) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "{}: was converted; an adapter is merged into the original model (reelm convert "
+                "--lora)",
+                model.directory.string());
+  }
   if (converted != nullptr) {
     check_packed_file(*converted, options.cancel);
     model.tokenizer = wait_for(tokenizer);
     model.weight_source = WeightSource::kConverted;
+    return build_from(model, nullptr, options);
+  }
+  if (!options.adapters.empty()) {
+    model.tokenizer = wait_for(tokenizer);
     return build_from(model, nullptr, options);
   }
   PackedStore store(options.packed_cache, model, options.limits, options.cancel);

@@ -15,6 +15,7 @@
 #include "../llm/tokenizer.h"
 #include "../preprocess/config.h"
 #include "../vision/encoder.h"
+#include "adapter.h"
 #include "generation_config.h"
 #include "packed_cache.h"
 
@@ -116,6 +117,9 @@ struct OpenOptions {
   ModelDtypes dtypes = {};
   Limits limits = {};
   PackedCache packed_cache = {};
+  /// Merged into the weights one after the other. Such weights are packed at each opening: the
+  /// packed cache is neither read nor filled.
+  Adapters adapters = {};
   const CancelToken* cancel = nullptr;  ///< polled between weights, while hashing and writing
   layers::WeightLog* log = nullptr;     ///< filled when not null: keeps the packed weights alive
 };
@@ -123,8 +127,9 @@ struct OpenOptions {
 /// Opens a directory in the Hugging Face layout, or one that reelm convert made of one. Throws
 /// Error naming what is missing or does not fit: kNotFound, kFormat (damaged converted weights
 /// too), kUnsupported (a model_type of another family: lists the known ones; converted weights of
-/// another layout version), kInvalidArgument (dtypes other than those it was converted to), kLimit,
-/// kOutOfMemory (weights larger than the memory that is free), kCancelled.
+/// another layout version), kInvalidArgument (dtypes other than those it was converted to, adapters
+/// for converted weights), kLimit, kOutOfMemory (weights larger than the memory that is free),
+/// kCancelled; and as layers::LoraAdapter.
 Model open_model(const std::filesystem::path& model_dir, const OpenOptions& options = {});
 
 /// The model to use when none is named: $REELM_MODEL; else the demo model, at

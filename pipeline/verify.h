@@ -14,6 +14,7 @@ struct VerifyOptions {
   std::filesystem::path model;               ///< empty: as the golden says
   std::vector<std::filesystem::path> media;  ///< empty: as the golden says
   ModelDtypes dtypes = {Dtype::kF32, Dtype::kAuto};
+  Adapters adapters = {};  ///< as in OpenOptions
   Limits limits;
   std::optional<llm::KvType> kv_dtype;  ///< as in EngineOptions
   const CancelToken* cancel = nullptr;  ///< polled by every stage

@@ -108,8 +108,8 @@ def _write_json(path: pathlib.Path, document) -> None:
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_model(spec: dict, out: pathlib.Path, check: bool = True) -> None:
-    """Write the model directory of a spec. check: the weights must have the spec's checksum."""
+def write_files(spec: dict, out: pathlib.Path, check: bool = True) -> None:
+    """Write what a spec holds but the tokenizer. check: the weights must have its checksum."""
     out.mkdir(parents=True, exist_ok=True)
     weight_map, total = {}, 0
     for w in spec["weights"]:
@@ -127,6 +127,11 @@ def write_model(spec: dict, out: pathlib.Path, check: bool = True) -> None:
             (out / name).write_text(document, encoding="utf-8")
         else:
             _write_json(out / name, document)
+
+
+def write_model(spec: dict, out: pathlib.Path, check: bool = True) -> None:
+    """Write the model directory of a spec; as write_files()."""
+    write_files(spec, out, check)
     tokenizer = json.loads(DEMO_TOKENIZER.read_text(encoding="utf-8"))
     if spec["tokenizer"] == "tokenizer.json":
         _write_json(out / "tokenizer.json", tokenizer)

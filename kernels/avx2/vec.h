@@ -25,8 +25,8 @@ struct Vec {
   // Registers of sums per row when only 1, 2 or 3 rows stream the weights: at least 8 in flight
   // hide the 4 cycles of a fused multiply-add at two a cycle.
   static constexpr int strip_for_rows(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : kStrip; }
-  // Those of int8 weights. A narrower strip reads rows of 256 bytes in jumps, and memory gives 16 to
-  // 22 GB/s instead of 24 to 30 (2 rows, 2 Zen 3 cores): more than the sums that do not stay in
+  // Those of int8 weights. A narrower strip reads rows of 256 bytes in jumps, and memory gives 16
+  // to 22 GB/s instead of 24 to 30 (2 rows, 2 Zen 3 cores): more than the sums that do not stay in
   // registers cost.
   static constexpr int quant_strip_for_rows(int rows) { return rows <= 3 ? 8 : 4; }
 

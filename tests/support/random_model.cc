@@ -123,6 +123,19 @@ void write_tokenizer(const fs::path& dir, const Json& spec) {
   write_file(dir / "merges.txt", merges);
 }
 
+/// What a spec holds but the tokenizer.
+void write_files(const fs::path& dir, const Json& spec) {
+  fs::create_directories(dir);
+  write_weights(dir, spec);
+  for (const auto& [file, document] : spec["files"].items()) {
+    write_file(dir / file, document.is_string() ? document.get<std::string>() : document.dump(2));
+  }
+}
+
+Json read_spec(const char* folder, const std::string& name) {
+  return Json::parse(read_file(goldens_dir() / folder / (name + ".json")));
+}
+
 }  // namespace
 
 fs::path goldens_dir() { return fs::path(REELM_SOURCE_DIR) / "tests/goldens"; }
@@ -171,14 +184,13 @@ std::uint16_t to_bf16(float x) {
 }
 
 void write_random_model(const fs::path& dir, const std::string& name) {
-  const fs::path path = goldens_dir() / "models" / (name + ".json");
-  const Json spec = Json::parse(read_file(path));
-  fs::create_directories(dir);
-  write_weights(dir, spec);
+  const Json spec = read_spec("models", name);
+  write_files(dir, spec);
   write_tokenizer(dir, spec);
-  for (const auto& [file, document] : spec["files"].items()) {
-    write_file(dir / file, document.is_string() ? document.get<std::string>() : document.dump(2));
-  }
+}
+
+void write_random_adapter(const fs::path& dir, const std::string& name) {
+  write_files(dir, read_spec("lora", name));
 }
 
 }  // namespace reelm::test

@@ -21,6 +21,10 @@ std::vector<std::string> random_model_names();
 /// and when the spec or models/demo/tokenizer.json cannot be read.
 void write_random_model(const std::filesystem::path& dir, const std::string& name);
 
+/// Writes the LoRA adapter of the spec tests/goldens/lora/`name`.json into `dir`; as
+/// write_random_model().
+void write_random_adapter(const std::filesystem::path& dir, const std::string& name);
+
 /// FNV-1a, 64 bits.
 std::uint64_t fnv1a64(std::string_view bytes);
 
