@@ -1,4 +1,6 @@
-"""Remake tests/goldens/tokenizer.json: ids and texts of the `tokenizers` library for the demo tokenizer.
+"""Remake tests/goldens/tokenizer.json: ids and texts of the `tokenizers` library for the demo tokenizer;
+and tiktoken/: qwen.tiktoken, a small rank file (the demo's tokens, shuffled), and goldens.json, what
+tiktoken makes of the same texts with it.
 
     python tools/make_tokenizer_goldens.py
 
@@ -9,15 +11,18 @@ left out when equal). Of repeated texts there is only the number of ids and thei
 needs: tools/requirements-golden.txt
 """
 
+import base64
 import json
 import pathlib
 import random
 
+import tiktoken
 import tokenizers
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 TOKENIZER = REPOSITORY / "models" / "demo" / "tokenizer.json"
-OUT = REPOSITORY / "tests" / "goldens" / "tokenizer.json"
+GOLDENS = REPOSITORY / "tests" / "goldens"
+TIKTOKEN = GOLDENS / "tiktoken"
 
 TEXTS = [
     "", " ", "  ", "   ", "\t", "\n", "\r", "\r\n", "\n\n", " \n", "\n ", " \n \n  x", "\t\n\t a",
@@ -59,12 +64,31 @@ def digest(ids):
     return "%d %016x" % (len(ids), value)
 
 
-def main():
-    tokenizer = tokenizers.Tokenizer.from_file(str(TOKENIZER))
+def write_ranks(path):
+    """The demo's tokens without the special ones, as a rank file in an order that no training gave: many a
+    token is reached in several ways, or in none."""
+    document = json.loads(TOKENIZER.read_text())
+    special = {t["content"] for t in document["added_tokens"]}
+    spellings = sorted(s for s in document["model"]["vocab"] if s not in special)
+    random.Random(2).shuffle(spellings)
+    alphabet = {spelled: byte for byte, spelled in bytes_to_unicode().items()}
+    lines = []
+    for rank, spelling in enumerate(spellings):
+        token = bytes(alphabet[c] for c in spelling)
+        lines.append(base64.b64encode(token).decode() + f" {rank}\n")
+    path.write_text("".join(lines))
 
-    def ids_of(text, specials):
-        tokenizer.encode_special_tokens = not specials
-        return tokenizer.encode(text, add_special_tokens=False).ids
+
+def bytes_to_unicode():
+    """Byte -> character of the byte-level spelling, as GPT-2 has it."""
+    same = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in same]
+    return {b: chr(b) for b in same} | {b: chr(256 + i) for i, b in enumerate(rest)}
+
+
+def write_goldens(path, made_by, ids_of, decode, end, largest):
+    """Cases of encoding and decoding. ids_of(text, with_specials), decode(ids, skip_special_tokens); `end` is <|im_end|>,
+    random ids are below `largest`."""
 
     def case(key, value, text, times=1):
         shape = digest if times > 1 else list
@@ -81,17 +105,34 @@ def main():
     encode += [case("text", text, text, times) for text, times in LONG]
 
     rng = random.Random(1)
-    lists = [[], [1012], [0, 1012, 1], [200, 201, 1012, 202], [2000, 5, 1 << 19, 6]]
-    lists += [[rng.randrange(1030) for _ in range(rng.randrange(1, 12))] for _ in range(60)]
+    lists = [[], [end], [0, end, 1], [200, 201, end, 202], [2000, 5, 1 << 19, 6]]
+    lists += [[rng.randrange(largest) for _ in range(rng.randrange(1, 12))] for _ in range(60)]
     lists += [[rng.randrange(94, 256) for _ in range(rng.randrange(1, 12))] for _ in range(60)]  # bytes that are not ASCII
     emoji = ids_of("\U0001f600\u20ac\u00e9", True)
     lists += [emoji[:n] for n in range(1, len(emoji))] + [emoji[n:] for n in range(1, len(emoji))]
-    decode = [{"ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=False), "skipped": tokenizer.decode(ids, skip_special_tokens=True)}
-              for ids in lists]
-    lines = [json.dumps(entry) for entry in encode], [json.dumps(entry) for entry in decode]
-    OUT.write_text('{"made_by": "tools/make_tokenizer_goldens.py, tokenizers %s",\n"encode": [\n%s\n],\n"decode": [\n%s\n]}\n'
-                   % (tokenizers.__version__, ",\n".join(lines[0]), ",\n".join(lines[1])))
-    print(OUT, OUT.stat().st_size, "bytes")
+    cases = [{"ids": ids, "text": decode(ids, False), "skipped": decode(ids, True)} for ids in lists]
+    lines = [json.dumps(entry) for entry in encode], [json.dumps(entry) for entry in cases]
+    path.write_text('{"made_by": "tools/make_tokenizer_goldens.py, %s",\n"encode": [\n%s\n],\n"decode": [\n%s\n]}\n'
+                    % (made_by, ",\n".join(lines[0]), ",\n".join(lines[1])))
+    print(path, path.stat().st_size, "bytes")
+
+
+def main():
+    demo = tokenizers.Tokenizer.from_file(str(TOKENIZER))
+
+    def demo_ids(text, specials):
+        demo.encode_special_tokens = not specials
+        return demo.encode(text, add_special_tokens=False).ids
+
+    write_goldens(GOLDENS / "tokenizer.json", "tokenizers " + tokenizers.__version__, demo_ids,
+                  lambda ids, skip: demo.decode(ids, skip_special_tokens=skip), 1012, 1030)
+
+    from reference_qwen import Tokenizer  # takes seconds
+
+    write_ranks(TIKTOKEN / "qwen.tiktoken")
+    qwen = Tokenizer(TIKTOKEN / "qwen.tiktoken")
+    write_goldens(TIKTOKEN / "goldens.json", "tiktoken " + tiktoken.__version__, qwen.encode, qwen.decode,
+                  qwen.special_ids["<|im_end|>"], qwen.encoding.n_vocab)
 
 
 if __name__ == "__main__":
