@@ -14,6 +14,9 @@ namespace {
 
 constexpr int kExtras = 205;
 
+// Twice the longest of Qwen's: a token of n bytes can be cut in n - 1 places, each to be looked up.
+constexpr std::size_t kMaxTokenBytes = 256;
+
 /// The bytes of padded base64, or nothing.
 std::optional<std::string> from_base64(std::string_view text) {
   constexpr std::string_view kDigits =
@@ -46,11 +49,11 @@ std::pair<std::string, TokenId> read_line(std::string_view line, const std::stri
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), rank);
   const bool is_rank = error == std::errc() && end == digits.data() + digits.size() && rank >= 0 &&
                        rank <= kMaxTokenId;
-  if (space == line.npos || !bytes || !is_rank) {
+  if (space == line.npos || !bytes || bytes->size() > kMaxTokenBytes || !is_rank) {
     throw_error(ErrorCode::kFormat,
-                "{}: line {}: expected a token in base64, a space and a rank of 0 to {}, found "
-                "'{}'",
-                file, number, kMaxTokenId, utf8_lossy(line.substr(0, 60)));
+                "{}: line {}: expected a token of 1 to {} bytes in base64, a space and a rank of 0 "
+                "to {}, found '{}'",
+                file, number, kMaxTokenBytes, kMaxTokenId, utf8_lossy(line.substr(0, 60)));
   }
   return {spelling_of_bytes(*bytes), rank};
 }

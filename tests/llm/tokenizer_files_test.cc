@@ -247,6 +247,8 @@ TEST(TokenizerFiles, BadRanks) {
         AllOf(StartsWith("malformed"), HasSubstr("qwen.tiktoken: line 257: expected a token")))
         << line;
   }
+  EXPECT_THAT(error(byte_ranks() + std::string(344, 'A') + " 256\n"),  // 258 bytes
+              HasSubstr("expected a token of 1 to 256 bytes"));
   EXPECT_THAT(error(byte_ranks() + "YWI= 257\n"), HasSubstr("rank 257 is too large"));
   EXPECT_THAT(error(byte_ranks() + "YWI= 3\n"), HasSubstr("rank 3 is there twice"));
   EXPECT_THAT(error("YWI= 0\n"), HasSubstr("no token for byte"));
