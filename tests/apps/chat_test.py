@@ -262,7 +262,7 @@ class FirstQwen(ChatTest):
             ours, theirs = (json.loads(self.ok("ask", "--json", "--dtype", "f32", "--model", m, question))
                             for m in (model, DEMO))
             self.assertEqual(ours["token_ids"], theirs["token_ids"])
-            self.assertEqual(ours["text"], theirs["text"])
+            self.assertEqual(ours["answer"], theirs["answer"])
         self.assertEqual(self.says([WHICH, COLOR], "--model", model), session(model, WHICH, COLOR))
         self.assertEqual(self.says([WHICH, COLOR], "--model", model, "--dtype", "f32"),
                          self.says([WHICH, COLOR], "--dtype", "f32"))
