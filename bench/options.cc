@@ -12,6 +12,7 @@
 #include "apps/output.h"
 #include "bench/clock.h"
 #include "core/throw.h"
+#include "llm/qwen/config.h"
 
 namespace reelm::bench {
 
@@ -57,11 +58,15 @@ pipeline::Model open_directory(const Options& options, const std::filesystem::pa
 }
 
 pipeline::SyntheticSizes sizes_of(const std::filesystem::path& directory, const Limits& limits) {
-  if (pipeline::read_model_type(directory, limits) == "qwen2") {
-    return {llm::qwen2::load_decoder_config(directory, limits), {}, /*has_vision=*/false};
+  const std::string model_type = pipeline::read_model_type(directory, limits);
+  if (model_type == "qwen") {
+    return {llm::qwen::load_decoder_config(directory, limits).decoder, {}, false, model_type};
+  }
+  if (model_type == "qwen2") {
+    return {llm::qwen2::load_decoder_config(directory, limits), {}, false, model_type};
   }
   return {llm::qwen2_vl::load_decoder_config(directory, limits),
-          vision::qwen2_vl::load_vision_config(directory, limits)};
+          vision::qwen2_vl::load_vision_config(directory, limits), true, model_type};
 }
 
 }  // namespace

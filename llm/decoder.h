@@ -20,6 +20,9 @@ struct PromptInput {
   /// Rows that stand in for the image and video placeholder tokens among `ids`, in their order:
   /// [n_vision_tokens, hidden_size]; exactly as many rows as there are placeholders.
   TensorView<const float> vision_embeds;
+  /// Tokens of the whole prompt where this is its first piece; at least ids.size() is assumed.
+  /// Position encodings that stretch with the prompt go by that of the one a cache begins with.
+  std::int64_t prompt_length = 0;
 };
 
 /// One sequence's part of a batched step.
@@ -53,6 +56,10 @@ class Decoder {
   /// layers; the cache is then as long as before.
   virtual void prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
                        const CancelToken* cancel) = 0;
+  /// Whether a conversation that is in `cache` goes on there when a next prompt makes it `length`
+  /// tokens long; else it has to be taken in again from its start, because longer prompts are
+  /// encoded otherwise.
+  virtual bool goes_on(const KvCache& /*cache*/, std::int64_t /*length*/) const { return true; }
   /// Tokens that prefill takes through the layers at a time. A prompt given in several calls, each
   /// but the last a multiple of this long, fills the cache and ends in logits as one call would,
   /// bit for bit.

@@ -131,6 +131,7 @@ void KvCache::advance(std::int64_t n) {
 void KvCache::truncate(std::int64_t length) {
   REELM_CHECK(length >= 0 && length <= length_);
   length_ = length;
+  if (length == 0) prompt_length_ = 0;
 }
 
 TensorView<const float> KvCache::keys_f32(std::int64_t layer, std::int64_t n) const {

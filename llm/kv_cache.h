@@ -43,6 +43,9 @@ class KvCache {
   std::int64_t capacity() const noexcept { return capacity_; }
   /// Positions filled.
   std::int64_t length() const noexcept { return length_; }
+  /// Tokens of the prompt that the first position began, as the decoder noted; 0 without one.
+  std::int64_t prompt_length() const noexcept { return prompt_length_; }
+  void set_prompt_length(std::int64_t n) noexcept { prompt_length_ = n; }
   KvType type() const noexcept { return type_; }
   const Shape& shape() const noexcept { return shape_; }
   std::size_t size_bytes() const noexcept {
@@ -77,6 +80,7 @@ class KvCache {
   KvType type_;
   std::int64_t capacity_;
   std::int64_t length_ = 0;
+  std::int64_t prompt_length_ = 0;
   AlignedBuffer<float> f32_;
   AlignedBuffer<bf16_t> bf16_;
   AlignedBuffer<std::int8_t> int8_;

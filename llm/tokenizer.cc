@@ -6,6 +6,7 @@
 #include "core/timeline.h"
 #include "llm/tokenizer_files.h"
 #include "llm/tokenizer_sentencepiece.h"
+#include "llm/tokenizer_tiktoken.h"
 #include "llm/tokenizer_unicode.h"
 
 namespace reelm::llm {
@@ -75,6 +76,9 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_dir
     add_config_tokens(model_dir, limits, data);
     return make_bpe_tokenizer(data);
   }
+  if (has(model_dir / kTiktokenFile)) {
+    return make_bpe_tokenizer(read_tiktoken(model_dir / kTiktokenFile, limits));
+  }
   if (const auto path = find_sentencepiece(model_dir); !path.empty()) {
     return load_sentencepiece(path, limits);
   }
@@ -84,7 +88,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_dir
   }
   throw_error(ErrorCode::kNotFound,
               "{}: no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, "
-              "tokenizer.model and *.model",
+              "qwen.tiktoken, tokenizer.model and *.model",
               model_dir.string());
 }
 

@@ -110,7 +110,9 @@ class WordMerger {
 class BpeTokenizer final : public Tokenizer {
  public:
   explicit BpeTokenizer(const BpeData& data)
-      : merges_(data.merges.size()), nfc_(data.nfc), ignore_merges_(data.ignore_merges) {
+      : merges_(data.merges.size() + data.id_merges.size()),
+        nfc_(data.nfc),
+        ignore_merges_(data.ignore_merges) {
     const SpellingTable ids(data.vocab);
     load_vocab(data);
     load_bytes(data, ids);
@@ -250,6 +252,7 @@ void BpeTokenizer::load_merges(const BpeData& data, const SpellingTable& ids) {
     merges_.insert(id_of(left, rank), id_of(right, rank),
                    {static_cast<std::int32_t>(rank), id_of(merged, rank)});
   }
+  for (const BpeData::IdMerge& m : data.id_merges) merges_.insert(m.left, m.right, {m.id, m.id});
 }
 
 void BpeTokenizer::load_added(const BpeData& data, const SpellingTable& ids) {
@@ -334,6 +337,19 @@ std::string bytes_of_spelling(std::string_view spelling) {
     i += c.length;
   }
   return bytes;
+}
+
+std::string spelling_of_bytes(std::string_view bytes) {
+  static const auto spellings = [] {
+    std::array<std::string, 256> out;
+    for (char32_t c = 0; c < alphabet().size(); ++c) {
+      if (alphabet()[c] >= 0) utf8_append(out[static_cast<std::size_t>(alphabet()[c])], c);
+    }
+    return out;
+  }();
+  std::string out;
+  for (const char byte : bytes) out += spellings[static_cast<unsigned char>(byte)];
+  return out;
 }
 
 MergeTable::MergeTable(std::size_t n) {

@@ -25,6 +25,11 @@ struct BpeData {
   std::string merges_source;  ///< same for the merges
   std::vector<std::pair<std::string, TokenId>> vocab;       ///< byte-level spelling, id
   std::vector<std::pair<std::string, std::string>> merges;  ///< by rank
+  /// Of a tiktoken encoding, which has them in place of `merges`: two tokens that make a third.
+  struct IdMerge {
+    TokenId left, right, id;  // smaller ids merge first
+  };
+  std::vector<IdMerge> id_merges;
   std::vector<AddedToken> added;
   bool nfc = true;             ///< normalise text first
   bool ignore_merges = false;  ///< a whole word that is a token needs no merges
@@ -33,6 +38,9 @@ struct BpeData {
 /// The bytes that a byte-level spelling stands for ("Ġa" is " a"), or the spelling itself when it
 /// has a character outside that alphabet, as the ByteLevel decoder does.
 std::string bytes_of_spelling(std::string_view spelling);
+
+/// The byte-level spelling of `bytes`.
+std::string spelling_of_bytes(std::string_view bytes);
 
 /// Pair of adjacent ids -> merge, as a flat hash table: one cache line a look-up.
 class MergeTable {

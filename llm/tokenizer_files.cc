@@ -97,18 +97,11 @@ std::vector<std::pair<std::string, std::string>> read_merges(const Json& merges,
 /// Lines "a b" by rank, the first perhaps "#version: ...".
 std::vector<std::pair<std::string, std::string>> read_merges_txt(const std::filesystem::path& path,
                                                                  const Limits& limits) {
-  const MappedFile file = map_parsed_file(path, limits);
-  const auto bytes = file.bytes();
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   std::vector<std::pair<std::string, std::string>> out;
-  for (std::size_t number = 1; !text.empty(); ++number) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
+  for_each_line(path, limits, [&](std::string_view line, std::size_t number) {
+    if (number == 1 && line.starts_with("#version")) return;
     out.push_back(split_merge(line, fmt::format("{}: line {}", path.string(), number)));
-  }
+  });
   if (out.empty()) throw_error(ErrorCode::kFormat, "{}: has no merges", path.string());
   return out;
 }
@@ -247,6 +240,20 @@ TokenId id_of_key(const std::string& key, const std::string& where) {
 }
 
 }  // namespace
+
+void for_each_line(const std::filesystem::path& path, const Limits& limits,
+                   const std::function<void(std::string_view, std::size_t)>& take) {
+  const MappedFile file = map_parsed_file(path, limits);
+  const auto bytes = file.bytes();
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    if (!line.empty()) take(line, number);
+  }
+}
 
 BpeData read_tokenizer_json(const std::filesystem::path& path, const Limits& limits) {
   const Json root = read_json_file_unique(path, limits);

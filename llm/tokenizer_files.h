@@ -2,11 +2,18 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <string_view>
 
 #include "core/limits.h"
 #include "llm/tokenizer_bpe.h"
 
 namespace reelm::llm {
+
+/// Hands out the lines of a text file that are not empty, without their ends, and their numbers
+/// from 1. Throws Error{kLimit} over json-bytes, and what `take` throws.
+void for_each_line(const std::filesystem::path& path, const Limits& limits,
+                   const std::function<void(std::string_view, std::size_t)>& take);
 
 /// Reads `tokenizer.json` of the `tokenizers` library. Throws Error: kFormat naming the file and
 /// the item, kUnsupported when model, normaliser, pre-tokeniser, decoder or post-processor are not

@@ -29,6 +29,7 @@ constexpr const char* kSideFiles[] = {
     "added_tokens.json",
     "special_tokens_map.json",
     "tokenizer.model",
+    "qwen.tiktoken",
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",

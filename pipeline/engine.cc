@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "core/checked.h"
 #include "core/parallel.h"
@@ -158,18 +159,25 @@ struct Session::Impl {
   Answer ask(const Request& request);
 
  private:
-  Answer take_turn(Model& model, const Request& request);
+  /// `restart` begins the conversation again in an empty cache.
+  Answer take_turn(Model& model, const Request& request, const std::function<void()>& restart);
   void make_caches(const PlannedTurn& turn);
 };
 
 Answer Session::Impl::ask(const Request& request) {
-  const std::int64_t length_before = caches.length();
-  const std::int64_t unconditional_before = caches.unconditional_length();
   ConversationState state_before = state;
+  std::int64_t length_before = caches.length();
+  const std::int64_t unconditional_before = caches.unconditional_length();
   const ReplicaPool::Lease replica = engine->replicas.take(request.cancel);
   const LoopThreads share(engine->threads_per_request());
   try {
-    return take_turn(replica.model(), request);
+    return take_turn(replica.model(), request, [&] {
+      ConversationState again = begun_again(state);
+      ConversationState again_before = again;
+      caches.main->truncate(length_before = 0);
+      state = std::move(again);
+      state_before = std::move(again_before);
+    });
   } catch (...) {
     if (caches.main != nullptr) caches.main->truncate(length_before);
     if (caches.unconditional != nullptr) caches.unconditional->truncate(unconditional_before);
@@ -189,7 +197,8 @@ void Session::Impl::make_caches(const PlannedTurn& turn) {
   if (turn.guided) make(caches.unconditional, std::ssize(turn.unconditional_ids));
 }
 
-Answer Session::Impl::take_turn(Model& model, const Request& request) {
+Answer Session::Impl::take_turn(Model& model, const Request& request,
+                                const std::function<void()>& restart) {
   const EngineOptions& options = engine->options;
   Answer answer;
   Trace trace;
@@ -199,6 +208,11 @@ Answer Session::Impl::take_turn(Model& model, const Request& request) {
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
     PlannedTurn turn = plan_turn(model, options, request, state, caches, context, trace);
+    if (caches.main != nullptr &&
+        !model.decoder->goes_on(*caches.main, caches.length() + std::ssize(turn.ids))) {
+      restart();
+      turn = plan_turn(model, options, request, state, caches, context, trace);
+    }
     const MemoryLedger::Promise memory =
         promise_memory(engine->memory, model, options, request, turn, new_kv_bytes(turn));
     make_caches(turn);

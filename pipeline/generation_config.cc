@@ -43,6 +43,7 @@ GenerationConfig load_generation_config(const std::filesystem::path& model_dir,
     s.top_p = json_number_or(json, "top_p", where, s.top_p);
     s.repetition_penalty = json_number_or(json, "repetition_penalty", where, s.repetition_penalty);
     out.eos_token_id = token_ids(json, "eos_token_id", where);
+    out.chat_format = json_string_or(json, "chat_format", where, "");
     if (json.contains("max_new_tokens") && !json["max_new_tokens"].is_null()) {
       out.max_new_tokens = json_int(json, "max_new_tokens", where, 1, INT32_MAX);
     }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "../core/limits.h"
@@ -17,6 +18,7 @@ struct GenerationConfig {
   llm::SamplingConfig sampling;
   std::vector<llm::TokenId> eos_token_id;  ///< one or several; generation stops at any
   std::optional<std::int64_t> max_new_tokens;
+  std::string chat_format;  ///< of the first Qwen's models: "chatml" ends answers by its tokens too
 };
 
 /// Reads generation_config.json of a model directory (optional), and eos_token_id of config.json

@@ -9,6 +9,7 @@
 #include "core/throw.h"
 #include "core/timeline.h"
 #include "layers/weight_reader.h"
+#include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
 #include "llm/qwen2_vl/config.h"
 #include "pipeline/chat_template.h"
@@ -50,7 +51,14 @@ void build_qwen2(Model& model, const layers::WeightReader& reader, const Limits&
   model.decoder = llm::qwen2::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
 
+void build_qwen(Model& model, const layers::WeightReader& reader, const Limits& limits) {
+  const auto decoder = llm::qwen::load_decoder_config(model.directory, limits);
+  model.tokens.header_apart = true;
+  model.decoder = llm::qwen::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
+}
+
 constexpr Family kFamilies[] = {
+    {"qwen", "Qwen", "text", "Qwen-1.8B, 7B, 14B, 72B (-Chat)", build_qwen},
     {"qwen2", "Qwen2, Qwen2.5", "text", "Qwen2-0.5B to 72B, Qwen2.5-0.5B to 72B (-Instruct)",
      build_qwen2},
     {"qwen2_vl", "Qwen2-VL", "text, images, videos", "Qwen2-VL-2B, 7B, 72B (-Instruct)",
@@ -230,6 +238,11 @@ void find_prompt_tokens(Model& model) {
   PromptTokens& t = model.tokens;
   t.im_start = required_token(model, "<|im_start|>");
   t.im_end = required_token(model, "<|im_end|>");
+  if (model.generation.chat_format == "chatml") {
+    // get_stop_words_ids of qwen_generation_utils.py.
+    model.generation.eos_token_id.insert(model.generation.eos_token_id.end(),
+                                         {t.im_end, t.im_start});
+  }
   if (model.vision == nullptr) return;
   t.vision_start = required_token(model, "<|vision_start|>");
   t.vision_end = required_token(model, "<|vision_end|>");

@@ -60,6 +60,9 @@ struct PromptTokens {
   llm::TokenId vision_start = -1;  ///< -1 in models that take text only
   llm::TokenId vision_end = -1;
   llm::VisionTokenIds placeholders;
+  /// A message's role, the newline behind it and its text are encoded one by one, as the first
+  /// Qwen's make_context does; else in one piece.
+  bool header_apart = false;
 };
 
 /// The system message that prompts begin with where neither the user nor the model's chat template

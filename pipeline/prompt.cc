@@ -24,7 +24,7 @@ class PromptBuilder {
     return std::move(ids_);
   }
 
- private:
+  /// What comes next shares no token with what came before.
   void flush() {
     if (pending_.empty()) return;
     const std::vector<llm::TokenId> ids = tokenizer_.encode(pending_);
@@ -32,6 +32,7 @@ class PromptBuilder {
     pending_.clear();
   }
 
+ private:
   const llm::Tokenizer& tokenizer_;
   std::string pending_;
   std::vector<llm::TokenId> ids_;
@@ -47,7 +48,10 @@ std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const Pro
   PromptBuilder out(tokenizer);
   const auto open = [&](const std::string& role) {
     out.special(tokens.im_start);
-    out.text(role + "\n");
+    out.text(role);
+    if (tokens.header_apart) out.flush();
+    out.text("\n");
+    if (tokens.header_apart) out.flush();
   };
   const auto close = [&] {
     out.special(tokens.im_end);

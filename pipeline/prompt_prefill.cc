@@ -72,7 +72,8 @@ void PromptPrefill::piece(std::int64_t end, TensorView<float> logits) {
   model_.decoder->prefill({std::span(turn_.ids).subspan(static_cast<std::size_t>(prefilled_),
                                                         static_cast<std::size_t>(rows)),
                            {turn_.positions.ids.data() + prefilled_, {3, rows}, {n, 1}},
-                           {rows_.data() + first_ * hidden, {vision, hidden}}},
+                           {rows_.data() + first_ * hidden, {vision, hidden}},
+                           n},
                           cache_, logits, request_.cancel);
   prefilled_ = end;
   if (request_.on_progress) request_.on_progress({"prefill", prefilled_, n});

@@ -7,6 +7,7 @@
 #include "core/aligned_buffer.h"
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
 #include "vision/qwen2_vl/encoder.h"
 
@@ -88,6 +89,16 @@ SyntheticSizes complete_text(SyntheticSizes sizes) {
   complete_decoder(sizes.decoder);
   sizes.decoder.mrope_section = {sizes.decoder.head_dim / 2, 0, 0};
   sizes.has_vision = false;
+  sizes.model_type = "qwen2";
+  return sizes;
+}
+
+SyntheticSizes complete_qwen(SyntheticSizes sizes) {
+  sizes.decoder.num_key_value_heads = sizes.decoder.num_attention_heads;
+  sizes.decoder.tie_word_embeddings = false;
+  sizes = complete_text(sizes);
+  sizes.decoder.rope_theta = 10'000.0;
+  sizes.model_type = "qwen";
   return sizes;
 }
 
@@ -137,6 +148,16 @@ SyntheticSizes sizes_text_0_5b() {
   return complete_text(sizes);
 }
 
+SyntheticSizes sizes_qwen_7b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 4096;
+  sizes.decoder.intermediate_size = 11008;
+  sizes.decoder.num_hidden_layers = 32;
+  sizes.decoder.num_attention_heads = 32;
+  sizes.decoder.vocab_size = 151936;
+  return complete_qwen(sizes);
+}
+
 SyntheticSizes tiny_decoder() {
   SyntheticSizes sizes;
   sizes.decoder.hidden_size = 64;
@@ -150,6 +171,7 @@ SyntheticSizes tiny_decoder() {
 }
 
 SyntheticSizes sizes_tiny_text() { return complete_text(tiny_decoder()); }
+SyntheticSizes sizes_tiny_qwen() { return complete_qwen(tiny_decoder()); }
 
 SyntheticSizes sizes_tiny() {
   SyntheticSizes sizes = tiny_decoder();
@@ -167,8 +189,10 @@ struct Named {
 constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
                             {"synthetic:qwen2-vl-7b", sizes_7b},
                             {"synthetic:qwen2-0.5b", sizes_text_0_5b},
+                            {"synthetic:qwen-7b", sizes_qwen_7b},
                             {"synthetic:tiny", sizes_tiny},
-                            {"synthetic:tiny-text", sizes_tiny_text}};
+                            {"synthetic:tiny-text", sizes_tiny_text},
+                            {"synthetic:tiny-qwen", sizes_tiny_qwen}};
 
 /// A tensor to be made: ones for the weights of norms, else random.
 struct Wanted {
@@ -233,6 +257,49 @@ void want_decoder(std::vector<Wanted>& out, const llm::qwen2_vl::DecoderConfig& 
   if (!c.tie_word_embeddings) want_linear(out, "lm_head", c.vocab_size, c.hidden_size, false);
 }
 
+void want_qwen(std::vector<Wanted>& out, const llm::qwen2::DecoderConfig& c) {
+  out.push_back({"transformer.wte.weight", {c.vocab_size, c.hidden_size}});
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    const std::string layer = "transformer.h." + std::to_string(i) + ".";
+    out.push_back({layer + "ln_1.weight", {c.hidden_size}, true});
+    out.push_back({layer + "ln_2.weight", {c.hidden_size}, true});
+    want_linear(out, layer + "attn.c_attn", 3 * c.hidden_size, c.hidden_size, true);
+    want_linear(out, layer + "attn.c_proj", c.hidden_size, c.hidden_size, false);
+    want_linear(out, layer + "mlp.w1", c.intermediate_size, c.hidden_size, false);
+    want_linear(out, layer + "mlp.w2", c.intermediate_size, c.hidden_size, false);
+    want_linear(out, layer + "mlp.c_proj", c.hidden_size, c.intermediate_size, false);
+  }
+  out.push_back({"transformer.ln_f.weight", {c.hidden_size}, true});
+  want_linear(out, "lm_head", c.vocab_size, c.hidden_size, false);
+}
+
+std::unique_ptr<llm::Decoder> make_qwen(const llm::qwen2::DecoderConfig& sizes,
+                                        const layers::WeightReader& reader,
+                                        kernels::ComputeType type) {
+  llm::qwen::DecoderConfig config;
+  config.decoder = sizes;
+  config.seq_length = 8192;
+  config.use_dynamic_ntk = config.use_logn_attn = true;
+  return llm::qwen::make_decoder(config, reader, type);
+}
+
+/// How a family's decoder is made.
+struct DecoderKind {
+  const char* model_type;
+  void (*want)(std::vector<Wanted>& out, const llm::qwen2::DecoderConfig& sizes);
+  std::unique_ptr<llm::Decoder> (*make)(const llm::qwen2::DecoderConfig& sizes,
+                                        const layers::WeightReader& reader,
+                                        kernels::ComputeType type);
+};
+constexpr DecoderKind kDecoderKinds[] = {{"qwen", want_qwen, make_qwen},
+                                         {"qwen2", want_decoder, llm::qwen2::make_decoder},
+                                         {"qwen2_vl", want_decoder, llm::qwen2::make_decoder}};
+
+const DecoderKind& decoder_kind(const std::string& model_type) {
+  return *std::find_if(std::begin(kDecoderKinds), std::end(kDecoderKinds),
+                       [&](const DecoderKind& kind) { return model_type == kind.model_type; });
+}
+
 std::uint64_t mix(std::uint64_t x) {  // SplitMix64
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -292,7 +359,9 @@ void check_memory(const std::vector<Wanted>& wanted, std::string_view name,
   for (const Wanted& w : wanted) {
     largest = std::max(largest, w.numel());
     // Embeddings are packed only where they serve as the head too.
-    if (w.name.find("embed_tokens") != std::string::npos && !decoder.tie_word_embeddings) continue;
+    const bool embeddings =
+        w.name.ends_with("embed_tokens.weight") || w.name.ends_with(".wte.weight");
+    if (embeddings && !decoder.tie_word_embeddings) continue;
     const Dtype dtype = w.name.starts_with("visual.") ? dtypes.vision : dtypes.decoder;
     bits += static_cast<double>(w.numel()) * kernels::bits_per_weight(compute_type(dtype));
   }
@@ -330,11 +399,12 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
   const SyntheticSizes sizes = synthetic_sizes(name);
   Model model;
   model.directory = name;
-  model.model_type = sizes.has_vision ? "qwen2_vl" : "qwen2";
+  model.model_type = sizes.model_type;
   model.dtypes = resolve_dtypes(dtypes, Dtype::kBF16);
   std::vector<Wanted> wanted;
   if (sizes.has_vision) want_vision(wanted, sizes.vision);
-  want_decoder(wanted, sizes.decoder);
+  const DecoderKind& kind = decoder_kind(sizes.model_type);
+  kind.want(wanted, sizes.decoder);
   check_memory(wanted, name, model.dtypes, sizes.decoder);
   model.checkpoint = make_checkpoint(wanted, name, seed);
   const layers::WeightReader reader(model.checkpoint);
@@ -342,8 +412,7 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
     model.vision =
         vision::qwen2_vl::make_encoder(sizes.vision, reader, compute_type(model.dtypes.vision));
   }
-  model.decoder =
-      llm::qwen2::make_decoder(sizes.decoder, reader, compute_type(model.dtypes.decoder));
+  model.decoder = kind.make(sizes.decoder, reader, compute_type(model.dtypes.decoder));
   model.tokenizer = std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size,
                                                     first_special(sizes.decoder.vocab_size));
   model.tokens.im_start = *model.tokenizer->special_id("<|im_start|>");

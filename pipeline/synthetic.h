@@ -19,6 +19,7 @@ struct SyntheticSizes {
   llm::qwen2_vl::DecoderConfig decoder;
   vision::qwen2_vl::VisionConfig vision;
   bool has_vision = true;  ///< false: a text model, and `vision` says nothing
+  std::string model_type = "qwen2_vl";
 };
 
 /// Whether `name` is spelt "synthetic:...".
@@ -27,9 +28,9 @@ bool is_synthetic(std::string_view name) noexcept;
 /// "synthetic:qwen2-vl-2b", ...
 std::vector<std::string> synthetic_names();
 
-/// The sizes of Qwen2-VL-2B-Instruct, Qwen2-VL-7B-Instruct, Qwen2-0.5B-Instruct (text only), or of
-/// models small enough for tests ("synthetic:tiny", "synthetic:tiny-text"). Throws
-/// Error{kInvalidArgument} naming the known ones.
+/// The sizes of Qwen2-VL-2B-Instruct, Qwen2-VL-7B-Instruct, Qwen2-0.5B-Instruct and Qwen-7B-Chat
+/// (text only), or of models small enough for tests ("synthetic:tiny", "synthetic:tiny-text",
+/// "synthetic:tiny-qwen"). Throws Error{kInvalidArgument} naming the known ones.
 SyntheticSizes synthetic_sizes(std::string_view name);
 
 /// A model of those sizes. kAuto is kBF16. Its tokenizer knows single bytes and the special tokens;

@@ -233,6 +233,14 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   return turn;
 }
 
+ConversationState begun_again(const ConversationState& state) {
+  ConversationState out = state;
+  out.pending.insert(out.pending.begin(), out.held.begin(), out.held.end());
+  out.held.clear();
+  out.next_position = 0;
+  return out;
+}
+
 void encode_media(Model& model, const EngineOptions& options, const Request& request,
                   PlannedTurn& turn, PromptPrefill& prefill, std::vector<MediaReport>& reports,
                   Trace& trace) {
@@ -303,6 +311,10 @@ void advance(const Model& model, const Request& request, const PlannedTurn& turn
   const auto append = [](std::vector<llm::TokenId>& to, std::span<const llm::TokenId> from) {
     to.insert(to.end(), from.begin(), from.end());
   };
+  const std::span<const llm::TokenId> fed =
+      std::span(answer.token_ids).first(answer.token_ids.size() - 1);
+  append(state.held, turn.ids);
+  append(state.held, fed);
   append(state.seen, turn.ids);
   append(state.seen, answer.token_ids);
   const llm::TokenId last = answer.token_ids.back();
@@ -313,8 +325,7 @@ void advance(const Model& model, const Request& request, const PlannedTurn& turn
   unconditional.clear();
   if (!turn.guided) {
     unconditional = turn.unconditional_ids;
-    for (const llm::TokenId token :
-         std::span(answer.token_ids).first(answer.token_ids.size() - 1)) {
+    for (const llm::TokenId token : fed) {
       // A placeholder that the model itself chose can be stepped over, not prefilled.
       if (!is_placeholder(model, token)) unconditional.push_back(token);
     }

@@ -48,6 +48,7 @@ struct ConversationCaches {
 
 /// What a conversation carries from turn to turn.
 struct ConversationState {
+  std::vector<llm::TokenId> held;     // what is in the cache
   std::vector<llm::TokenId> seen;     // all ids so far, for the repetition penalty
   std::vector<llm::TokenId> pending;  // chosen but not yet in the cache: closes the last answer
   std::int64_t next_position = 0;     // of M-RoPE
@@ -62,6 +63,10 @@ struct ConversationState {
 PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Request& request,
                       const ConversationState& state, const ConversationCaches& caches,
                       std::int64_t context, Trace& trace);
+
+/// The state of the same conversation, of text only, while nothing of it is in the main cache: the
+/// next turn takes in all of it.
+ConversationState begun_again(const ConversationState& state);
 
 /// Positions that the turn fills at most, of both sequences.
 std::int64_t new_positions(const PlannedTurn& turn);

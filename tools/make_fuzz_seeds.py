@@ -80,6 +80,7 @@ def tokenizer_seeds():
     yield "merges", f"{vocab}\0{merges}".encode()
     added = json.dumps({t["content"]: t["id"] for t in data["added_tokens"]})
     config = (DEMO / "tokenizer_config.json").read_text()
+    yield "ranks", (GOLDENS / "tiktoken" / "qwen.tiktoken").read_bytes()
     yield "all", f"{vocab}\0{merges}\0{added}\0{config}".encode()
 
 

@@ -80,6 +80,7 @@ DEMO = {
 }
 
 
+QWEN_LONG = "\n\nThe red circle moves to the right. "
 # name: (random model, media, question, options). The models: tools/make_random_model.py --list.
 RANDOM = {
     "random_flat_bf16": ("flat_bf16", [MEDIA + "square.mp4"], "Describe the video.", "--frames 2"),
@@ -123,6 +124,12 @@ RANDOM = {
         "--system 'Answer in one word.'",
     ),
     "random_qwen2_head128": ("qwen2_head128_f16", [], "Where is the square going?", ""),
+    # Trained on 24 positions: a prompt within them whose answer is not, and prompts of over one and
+    # over two times as many.
+    "random_qwen": ("qwen_heads2_bf16", [], "Go.", "--max-new-tokens 6 --layers"),
+    "random_qwen_long": ("qwen_heads2_bf16", [], QWEN_LONG, "--max-new-tokens 4 --layers"),
+    "random_qwen_longer": ("qwen_heads2_bf16", [], 3 * QWEN_LONG, "--max-new-tokens 4"),
+    "random_qwen_head128": ("qwen_head128_f16", [], QWEN_LONG, "--system '\n Answer in one word.'"),
 }
 RANDOM_TOKENS = 8  # generated tokens, when the options do not say
 

@@ -1,4 +1,4 @@
-"""Seeded random Qwen2-VL and Qwen2 models that vary every size, name and layout: specs, and directories.
+"""Seeded random models that vary every size, name and layout: specs, and directories.
 
     make_random_model.py NAME DIR            write the model of tests/goldens/models/NAME.json
     make_random_model.py --list              what there is
@@ -70,7 +70,8 @@ class Model:
     eps: float = 1e-6
     vocab: int = VOCABULARY
     tied: bool = True
-    family: str = "qwen2_vl"  # or "qwen2": no tower, no processors, flat config, old names
+    # or "qwen2": no tower, no processors, flat config, old names; or "qwen": the same, other names
+    family: str = "qwen2_vl"
     # tower
     embed: int = 32
     vision_heads: int = 2
@@ -80,9 +81,10 @@ class Model:
     config: str = "nested"  # "flat", "nested", or "between" (nested, but rope_scaling of old)
     names: str = "new"  # "old": model.layers.N, visual; "new": model.language_model, model.visual
     shards: int = 1
-    tokenizer: str = "tokenizer.json"  # or "vocab.json"
+    tokenizer: str = "tokenizer.json"  # or "vocab.json", or of qwen "qwen.tiktoken"
     template: str = "tokenizer_config"  # or "chat_template.json", "chat_template.jinja"
     system: str = ""  # qwen2: the default system message in the template
+    seq_length: int = 0  # qwen: of training; longer prompts are stretched
     processors: str = "demo"  # or "size", "pixels", "reference": see processor_files
 
 
@@ -149,6 +151,18 @@ MODELS = {
         shards=2, tokenizer="vocab.json", template="chat_template.jinja",
         system="You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
     ),
+    "qwen_heads2_bf16": Model(
+        "the first Qwen: 2 heads of 32, bf16 in two files, padded vocabulary, 24 positions in training",
+        seed=483, dtype="BF16", hidden=64, heads=2, kv_heads=2, layers=3, intermediate=88, vocab=1280,
+        mrope_section=[], rope_theta=10000.0, tied=False, family="qwen", shards=2,
+        tokenizer="qwen.tiktoken", seq_length=24,
+    ),
+    "qwen_head128_f16": Model(
+        "the first Qwen: 1 head of 128, f16, every id a token, 20 positions in training",
+        seed=17, dtype="F16", hidden=128, heads=1, kv_heads=1, layers=2, intermediate=72, vocab=1218,
+        mrope_section=[], rope_theta=10000.0, eps=1e-5, tied=False, family="qwen",
+        tokenizer="qwen.tiktoken", seq_length=20,
+    ),
 }  # fmt: skip
 
 
@@ -156,8 +170,34 @@ MODELS = {
 # Files
 
 
+def qwen_config(m: Model) -> dict:
+    """config.json of the first Qwen."""
+    return dict(
+        architectures=["QWenLMHeadModel"],
+        model_type="qwen",
+        hidden_size=m.hidden,
+        intermediate_size=2 * m.intermediate,
+        num_hidden_layers=m.layers,
+        num_attention_heads=m.heads,
+        kv_channels=m.hidden // m.heads,
+        vocab_size=m.vocab,
+        seq_length=m.seq_length,
+        max_position_embeddings=512,
+        layer_norm_epsilon=m.eps,
+        no_bias=True,
+        rotary_emb_base=int(m.rope_theta),
+        rotary_pct=1.0,
+        scale_attn_weights=True,
+        use_dynamic_ntk=True,
+        use_logn_attn=True,
+        tie_word_embeddings=False,
+    )
+
+
 def config(m: Model) -> dict:
     """config.json in one of three layouts."""
+    if m.family == "qwen":
+        return qwen_config(m)
     text = dict(
         hidden_size=m.hidden,
         num_hidden_layers=m.layers,
@@ -227,7 +267,7 @@ def text_config(m: Model, text: dict) -> dict:
 
 def processor_files(m: Model) -> dict:
     """Preprocessor configs: where the limits stand differs from model to model."""
-    if m.family == "qwen2":
+    if m.family != "qwen2_vl":
         return {}
     common = dict(
         patch_size=14,
@@ -255,6 +295,8 @@ def processor_files(m: Model) -> dict:
 
 def tokenizer_files(m: Model) -> dict:
     """tokenizer_config.json and the chat template, in one of its three places."""
+    if m.family == "qwen":
+        return {"tokenizer_config.json": dict(tokenizer_class="QWenTokenizer")}
     document = json.loads((DEMO / "tokenizer_config.json").read_text())
     files, template = {}, document["chat_template"]
     if m.family == "qwen2":
@@ -272,12 +314,15 @@ def tokenizer_files(m: Model) -> dict:
     return files | {"tokenizer_config.json": document}
 
 
-def generation_config() -> dict:
+def generation_config(m: Model) -> dict:
     """Sampling settings that a golden, being greedy, must ignore."""
-    return dict(
-        bos_token_id=ENDOFTEXT,
-        pad_token_id=ENDOFTEXT,
-        eos_token_id=[IM_END, ENDOFTEXT],
+    if m.family == "qwen":
+        ids = dict(chat_format="chatml", eos_token_id=ENDOFTEXT, pad_token_id=ENDOFTEXT)
+    else:
+        ids = dict(
+            bos_token_id=ENDOFTEXT, pad_token_id=ENDOFTEXT, eos_token_id=[IM_END, ENDOFTEXT]
+        )
+    return ids | dict(
         do_sample=True,
         temperature=0.7,
         top_p=0.8,
@@ -312,6 +357,9 @@ def tensors(m: Model) -> list[dict]:
         if biased:
             add(name + ".bias", [rows], 0.2)
 
+    if m.family == "qwen":
+        add_qwen(m, add, linear)
+        return found
     # With a tied head a token's own embedding speaks for saying it again: louder layers.
     loud = 1.0
     if m.tied:
@@ -334,6 +382,22 @@ def tensors(m: Model) -> list[dict]:
     if not m.tied:
         add("lm_head.weight", [m.vocab, m.hidden], 0.5)
     return found
+
+
+def add_qwen(m: Model, add, linear) -> None:
+    """The tensors of the first Qwen, by the functions of tensors()."""
+    add("transformer.wte.weight", [m.vocab, m.hidden], 0.5)
+    for i in range(m.layers):
+        at = f"transformer.h.{i}."
+        add(at + "ln_1.weight", [m.hidden], 0.15, bias=1)
+        linear(at + "attn.c_attn", 3 * m.hidden, m.hidden, 1.3)
+        linear(at + "attn.c_proj", m.hidden, m.hidden, 1.6, biased=False)
+        add(at + "ln_2.weight", [m.hidden], 0.15, bias=1)
+        linear(at + "mlp.w1", m.intermediate, m.hidden, 1.2, biased=False)
+        linear(at + "mlp.w2", m.intermediate, m.hidden, 1.2, biased=False)
+        linear(at + "mlp.c_proj", m.hidden, m.intermediate, 1.3, biased=False)
+    add("transformer.ln_f.weight", [m.hidden], 0.15, bias=1)
+    add("lm_head.weight", [m.vocab, m.hidden], 0.5)
 
 
 def add_tower(m: Model, tower: str, add, linear) -> None:
@@ -368,7 +432,7 @@ def spec(name: str, m: Model) -> dict:
         for i in range(m.shards):
             file = f"model-{i + 1:05d}-of-{m.shards:05d}.safetensors"
             parts.append((file, all_tensors[i * size : (i + 1) * size]))
-    files = {"config.json": config(m), "generation_config.json": generation_config()}
+    files = {"config.json": config(m), "generation_config.json": generation_config(m)}
     files |= processor_files(m) | tokenizer_files(m)
     document = dict(name=name, about=m.about, seed=m.seed, dtype=m.dtype, tokenizer=m.tokenizer)
     document |= dict(files=files, weights=[])

@@ -9,7 +9,8 @@ A spec holds
     name, about         text
     seed                a non-negative integer
     dtype               "F32", "F16" or "BF16", of every tensor
-    tokenizer           "tokenizer.json" or "vocab.json" (then merges.txt too), cut from models/demo
+    tokenizer           "tokenizer.json" or "vocab.json" (then merges.txt too), cut from models/demo;
+                        or "qwen.tiktoken", which is that of tests/goldens/tiktoken
     files               {file name: JSON document, or a string that is the file's whole text}
     weights             [{file, bytes, fnv1a64, tensors: [{name, shape, gain, bias}]}]
 
@@ -51,6 +52,7 @@ import numpy as np
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 DEMO_TOKENIZER = REPOSITORY / "models" / "demo" / "tokenizer.json"
+TIKTOKEN_RANKS = REPOSITORY / "tests" / "goldens" / "tiktoken" / "qwen.tiktoken"
 MASK = (1 << 64) - 1
 ITEM_SIZE = {"F32": 4, "F16": 2, "BF16": 2}
 
@@ -132,6 +134,9 @@ def write_files(spec: dict, out: pathlib.Path, check: bool = True) -> None:
 def write_model(spec: dict, out: pathlib.Path, check: bool = True) -> None:
     """Write the model directory of a spec; as write_files()."""
     write_files(spec, out, check)
+    if spec["tokenizer"] == TIKTOKEN_RANKS.name:
+        (out / TIKTOKEN_RANKS.name).write_bytes(TIKTOKEN_RANKS.read_bytes())
+        return
     tokenizer = json.loads(DEMO_TOKENIZER.read_text(encoding="utf-8"))
     if spec["tokenizer"] == "tokenizer.json":
         _write_json(out / "tokenizer.json", tokenizer)

@@ -555,10 +555,13 @@ class Reference:
 
 def load(model_dir: pathlib.Path, dtype: str = "f32", positions: str = "paper") -> Reference:
     """The reference for a model directory, by its family."""
-    import reference_text  # which builds on this module
+    import reference_qwen  # which build on this module
+    import reference_text
 
-    if _config(model_dir, "config.json").get("model_type") == "qwen2":
-        return reference_text.TextReference(model_dir, dtype)
+    text = {"qwen": reference_qwen.QwenReference, "qwen2": reference_text.TextReference}
+    family = _config(model_dir, "config.json").get("model_type")
+    if family in text:
+        return text[family](model_dir, dtype)
     return Reference(model_dir, dtype, positions)
 
 

@@ -12,10 +12,6 @@ namespace reelm::llm::qwen2 {
 
 namespace {
 
-constexpr std::int64_t kMaxLayers = 1 << 12;
-constexpr std::int64_t kMaxVocabulary = 1 << 22;
-constexpr std::int64_t kMaxPositions = 1 << 24;
-
 /// rope_theta, and whether the kind of embedding is known.
 void read_rope(const Json& text, const std::string& where,
                std::initializer_list<std::string_view> rope_types, DecoderConfig& c) {

@@ -12,6 +12,9 @@ namespace reelm::llm::qwen2 {
 
 // Far above any published model; keeps every product of sizes below 2^63.
 inline constexpr std::int64_t kMaxWidth = 1 << 20;
+inline constexpr std::int64_t kMaxLayers = 1 << 12;
+inline constexpr std::int64_t kMaxVocabulary = 1 << 22;
+inline constexpr std::int64_t kMaxPositions = 1 << 24;
 
 /// Where newer and older versions of transformers write down the rotary embedding.
 inline constexpr const char* kRopeKeys[] = {"rope_scaling", "rope_parameters"};

@@ -13,6 +13,7 @@
 #include "kernels/attention.h"
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
+#include "llm/position_encoding.h"
 #include "llm/qwen2/weights.h"
 
 namespace reelm::llm::qwen2 {
@@ -27,15 +28,16 @@ constexpr std::int64_t kPrefillRows = 512;
 class Qwen2Decoder final : public Decoder {
  public:
   Qwen2Decoder(const DecoderConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
-               std::shared_ptr<const DecoderWeights> weights, kernels::ComputeType type)
+               std::shared_ptr<const DecoderWeights> weights,
+               std::shared_ptr<const PositionEncoding> encoding, kernels::ComputeType type)
       : config_(config),
         checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
-        type_(type),
-        inv_freq_(rope_inv_freq(config.rope_theta, config.head_dim)) {}
+        encoding_(std::move(encoding)),
+        type_(type) {}
 
   std::unique_ptr<Decoder> replica() const override {
-    return std::make_unique<Qwen2Decoder>(config_, checkpoint_, weights_, type_);
+    return std::make_unique<Qwen2Decoder>(config_, checkpoint_, weights_, encoding_, type_);
   }
   std::int64_t vocab_size() const override { return config_.vocab_size; }
   std::int64_t hidden_size() const override { return config_.hidden_size; }
@@ -45,6 +47,9 @@ class Qwen2Decoder final : public Decoder {
   }
   KvType kv_type() const override {
     return type_ == kernels::ComputeType::kF32 ? KvType::kF32 : KvType::kBF16;
+  }
+  bool goes_on(const KvCache& cache, std::int64_t length) const override {
+    return cache.length() == 0 || encoding_->same_angles(cache.prompt_length(), length);
   }
   std::int64_t prefill_rows() const override { return kPrefillRows; }
   std::size_t weight_bytes() const override { return weights_->size_bytes(); }
@@ -83,7 +88,8 @@ class Qwen2Decoder final : public Decoder {
   /// empty.
   void forward(TensorView<const std::int64_t> position_ids, TensorView<float> logits,
                const CancelToken* cancel);
-  void project_qkv(const LayerWeights& layer, std::int64_t index);
+  void project_qkv(const LayerWeights& layer, std::int64_t index,
+                   TensorView<const std::int64_t> position_ids);
   /// Of all rows from first_row on.
   void attend(std::int64_t index, std::int64_t first_row);
   /// Of these rows, all of one sequence and its last.
@@ -98,8 +104,8 @@ class Qwen2Decoder final : public Decoder {
   const DecoderConfig config_;
   const std::shared_ptr<const Checkpoint> checkpoint_;   // holds embed_tokens' bytes
   const std::shared_ptr<const DecoderWeights> weights_;  // of all replicas
+  const std::shared_ptr<const PositionEncoding> encoding_;
   const kernels::ComputeType type_;
-  const std::vector<float> inv_freq_;  // [head_dim / 2]
 
   AlignedBuffer<float> storage_;
   std::int64_t storage_rows_ = 0;
@@ -228,6 +234,7 @@ void Qwen2Decoder::prefill(const PromptInput& input, KvCache& cache, TensorView<
   check_room(n, cache);
   caches_.assign(1, &cache);
   const std::int64_t length_before = cache.length();
+  if (length_before == 0) cache.set_prompt_length(std::max(n, input.prompt_length));
   std::int64_t vision_row = 0;
   try {
     for (std::int64_t first = 0; first < n; first += kPrefillRows) {
@@ -273,7 +280,8 @@ void Qwen2Decoder::step_batch(std::span<const BatchRow> rows, TensorView<float> 
   forward(positions, logits, nullptr);
 }
 
-void Qwen2Decoder::project_qkv(const LayerWeights& layer, std::int64_t index) {
+void Qwen2Decoder::project_qkv(const LayerWeights& layer, std::int64_t index,
+                               TensorView<const std::int64_t> position_ids) {
   const std::int64_t n = x_.size(0);
   const std::int64_t heads = config_.num_attention_heads;
   const std::int64_t kv_heads = config_.num_key_value_heads;
@@ -287,6 +295,7 @@ void Qwen2Decoder::project_qkv(const LayerWeights& layer, std::int64_t index) {
     TraceSpan span("llm.rotary");
     // Keys follow the queries in a row and turn by the same angles: one call for both.
     kernels::rotary({qkv_.data(), {n, heads + kv_heads, d}, {stride, d, 1}}, cos_, sin_);
+    encoding_->scale_queries(position_ids, {qkv_.data(), {n, heads, d}, {stride, d, 1}});
   }
   TraceSpan span("llm.kv_write");
   const std::int64_t rows = n / sequences();
@@ -357,7 +366,7 @@ void Qwen2Decoder::forward(TensorView<const std::int64_t> position_ids, TensorVi
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   {
     TraceSpan span("llm.rotary");
-    mrope_table(position_ids, inv_freq_, config_.mrope_section, cos_, sin_);
+    encoding_->table(position_ids, caches_, cos_, sin_);
   }
   const auto add_norm = [&](TensorView<float> x, TensorView<float> delta, const float* weight,
                             TensorView<float> out) {
@@ -373,7 +382,7 @@ void Qwen2Decoder::forward(TensorView<const std::int64_t> position_ids, TensorVi
     const LayerWeights& layer = weights_->layers[l];
     const auto index = static_cast<std::int64_t>(l);
     const TimelineSpan layer_span("llm.layer", SpanKind::kLayer, {"layer", index});
-    project_qkv(layer, index);
+    project_qkv(layer, index, position_ids);
     // Behind the last layer's keys and values only the last row of a sequence matters, and only if
     // it is asked for.
     const bool last_layer = l + 1 == weights_->layers.size();
@@ -406,8 +415,20 @@ void Qwen2Decoder::forward(TensorView<const std::int64_t> position_ids, TensorVi
 std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
                                       const layers::WeightReader& reader,
                                       kernels::ComputeType type) {
-  auto weights = std::make_shared<const DecoderWeights>(load_decoder_weights(reader, config, type));
-  return std::make_unique<Qwen2Decoder>(config, reader.checkpoint(), std::move(weights), type);
+  return make_decoder(config, reader.checkpoint(), load_decoder_weights(reader, config, type),
+                      std::make_shared<const MropeEncoding>(config.rope_theta, config.head_dim,
+                                                            config.mrope_section),
+                      type);
+}
+
+std::unique_ptr<Decoder> make_decoder(const DecoderConfig& config,
+                                      std::shared_ptr<const Checkpoint> checkpoint,
+                                      DecoderWeights weights,
+                                      std::shared_ptr<const PositionEncoding> positions,
+                                      kernels::ComputeType type) {
+  return std::make_unique<Qwen2Decoder>(config, std::move(checkpoint),
+                                        std::make_shared<const DecoderWeights>(std::move(weights)),
+                                        std::move(positions), type);
 }
 
 }  // namespace reelm::llm::qwen2

@@ -42,6 +42,17 @@ std::size_t DecoderWeights::size_bytes() const noexcept {
   return total;
 }
 
+layers::Linear load_head(const layers::WeightReader& reader, const DecoderConfig& c,
+                         const std::string& embeddings, kernels::ComputeType type) {
+  const auto head = type == kernels::ComputeType::kInt4 ? kernels::ComputeType::kInt8 : type;
+  if (!c.tie_word_embeddings) {
+    return reader.linear({"lm_head", c.vocab_size, c.hidden_size}, false, head);
+  }
+  layers::Linear out;
+  out.weight = reader.weight(embeddings + ".weight", {c.vocab_size, c.hidden_size}, head);
+  return out;
+}
+
 DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const DecoderConfig& c,
                                     kernels::ComputeType type) {
   // Newer transformers nests the decoder under `model.language_model.`.
@@ -53,13 +64,7 @@ DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const De
     w.layers.push_back(load_layer(reader, c, model + "layers." + std::to_string(i) + ".", type));
   }
   w.norm = reader.vector(model + "norm.weight", c.hidden_size);
-  const auto head = type == kernels::ComputeType::kInt4 ? kernels::ComputeType::kInt8 : type;
-  if (c.tie_word_embeddings) {
-    w.lm_head.weight =
-        reader.weight(model + "embed_tokens.weight", {c.vocab_size, c.hidden_size}, head);
-  } else {
-    w.lm_head = reader.linear({"lm_head", c.vocab_size, c.hidden_size}, false, head);
-  }
+  w.lm_head = load_head(reader, c, model + "embed_tokens", type);
   return w;
 }
 

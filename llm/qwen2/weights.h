@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "../../core/aligned_buffer.h"
@@ -29,10 +30,14 @@ struct DecoderWeights {
   std::size_t size_bytes() const noexcept;
 };
 
-/// Reads `model.*` or `model.language_model.*`; with tie_word_embeddings the embeddings serve as
-/// the head, as in transformers, even where the file has an `lm_head.weight`. With kInt4 the head
-/// is kInt8: it decides between tokens directly, and is a seventh of the 2B model's weights. Throws
-/// Error naming file, tensor, found and expected.
+/// `lm_head`; with tie_word_embeddings the matrix `embeddings` serves as the head, as in
+/// transformers, even where the file has an `lm_head.weight`. With kInt4 the head is kInt8: it
+/// decides between tokens directly, and is a seventh of the 2B model's weights. Throws Error naming
+/// file, tensor, found and expected.
+layers::Linear load_head(const layers::WeightReader& reader, const DecoderConfig& config,
+                         const std::string& embeddings, kernels::ComputeType type);
+
+/// Reads `model.*` or `model.language_model.*`. Throws as load_head.
 DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const DecoderConfig& config,
                                     kernels::ComputeType type);
 

@@ -2,6 +2,7 @@
 
 usage: chat_test.py REELM_PROGRAM SOURCE_DIR SESSION_ANSWERS_PROGRAM
 """
+import base64
 import json
 import os
 import pty
@@ -38,6 +39,66 @@ def text_model(directory, system=None, **config):
         tokenizer["chat_template"] = "{{- '<|im_start|>system\\n" + system + "<|im_end|>\\n' }}"
     (directory / "tokenizer_config.json").write_text(json.dumps(tokenizer))
     return directory
+
+
+def qwen_model(directory, **config):
+    """The demo's decoder as a model of the first Qwen, whose arithmetic is the same under other names: fused
+    projections, a key/value head for each head, a head of its own, ranks for a tokenizer."""
+    directory.mkdir()
+    text = json.loads((DEMO / "config.json").read_text())["text_config"]
+    heads, hidden, wide = text["num_attention_heads"], text["hidden_size"], text["intermediate_size"]
+    vocabulary, rows = 1218, text["vocab_size"]  # of the ranks, with Qwen's special tokens behind them
+    same = {k: text[k] for k in ("hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings")}
+    (directory / "config.json").write_text(json.dumps(same | {
+        "model_type": "qwen", "intermediate_size": 2 * wide, "kv_channels": hidden // heads, "vocab_size": vocabulary,
+        "layer_norm_epsilon": text["rms_norm_eps"], "rotary_emb_base": 10000, "seq_length": 2048} | config))
+    (directory / "generation_config.json").write_text(json.dumps({"chat_format": "chatml", "eos_token_id": 1010}))
+    stored = read_tensors(DEMO / "model.safetensors")
+    embeddings = stored["model.embed_tokens.weight"] + bytes(2 * hidden * (vocabulary - rows))
+    out = {"transformer.wte.weight": ([vocabulary, hidden], embeddings), "lm_head.weight": ([vocabulary, hidden], embeddings),
+           "transformer.ln_f.weight": ([hidden], stored["model.norm.weight"])}
+    for i in range(text["num_hidden_layers"]):
+        ours, theirs = f"transformer.h.{i}.", f"model.layers.{i}."
+        for kind, shape in (("weight", [3 * hidden, hidden]), ("bias", [3 * hidden])):
+            q, k, v = (stored[f"{theirs}self_attn.{name}_proj.{kind}"] for name in "qkv")
+            times = len(q) // len(k)  # one key/value head there
+            out[f"{ours}attn.c_attn.{kind}"] = (shape, q + k * times + v * times)
+        for name, other, shape in (("ln_1", "input_layernorm", [hidden]), ("ln_2", "post_attention_layernorm", [hidden]),
+                                   ("attn.c_proj", "self_attn.o_proj", [hidden, hidden]),
+                                   ("mlp.w1", "mlp.up_proj", [wide, hidden]), ("mlp.w2", "mlp.gate_proj", [wide, hidden]),
+                                   ("mlp.c_proj", "mlp.down_proj", [hidden, wide])):
+            out[f"{ours}{name}.weight"] = (shape, stored[f"{theirs}{other}.weight"])
+    write_tensors(directory / "model.safetensors", out)
+    vocab = json.loads((DEMO / "tokenizer.json").read_text())["model"]["vocab"]
+    (directory / "qwen.tiktoken").write_text("".join(
+        base64.b64encode(spelled_bytes(token)).decode() + f" {rank}\n" for token, rank in vocab.items()))
+    return directory
+
+
+def spelled_bytes(token):
+    """The bytes of a token as tokenizer.json spells it."""
+    same = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in same]
+    return bytes(rest[ord(c) - 256] if ord(c) >= 256 else ord(c) for c in token)
+
+
+def read_tensors(path):
+    """{name: bytes} of a safetensors file."""
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    return {name: data[begin + t["data_offsets"][0]:begin + t["data_offsets"][1]]
+            for name, t in header.items() if name != "__metadata__"}
+
+
+def write_tensors(path, tensors):
+    """A safetensors file of bf16 tensors, {name: (shape, bytes)}."""
+    header, at = {}, 0
+    for name, (shape, data) in tensors.items():
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data for _, data in tensors.values()))
 
 
 class ChatTest(CliTest):
@@ -192,6 +253,37 @@ class TextModels(ChatTest):
                                    ("b", {"rope_scaling": {"type": "yarn", "factor": 4.0}}, "'yarn'"),
                                    ("c", {"rope_parameters": {"rope_type": "dynamic"}}, "'dynamic'")):
             self.fails(1, "ask", "--model", text_model(self.dir / name, **config), WHICH, says=says)
+
+
+class FirstQwen(ChatTest):
+    def test_answers_as_the_same_decoder_under_other_names_does(self):
+        model = qwen_model(self.dir / "model")
+        for question in (WHICH, COLOR, DESCRIBE):
+            ours, theirs = (json.loads(self.ok("ask", "--json", "--dtype", "f32", "--model", m, question))
+                            for m in (model, DEMO))
+            self.assertEqual(ours["token_ids"], theirs["token_ids"])
+            self.assertEqual(ours["answer"], theirs["answer"])
+        self.assertEqual(self.says([WHICH, COLOR], "--model", model), session(model, WHICH, COLOR))
+        self.assertEqual(self.says([WHICH, COLOR], "--model", model, "--dtype", "f32"),
+                         self.says([WHICH, COLOR], "--dtype", "f32"))
+
+    def test_info_and_convert(self):
+        model = qwen_model(self.dir / "model")
+        info = json.loads(self.ok("info", "--json", model))
+        self.assertEqual((info["model_type"], info["supported"]), ("qwen", True))
+        self.ok("convert", "--dtype", "int8", model, self.dir / "packed")
+        self.assertEqual(self.ok("ask", "--model", self.dir / "packed", WHICH),
+                         self.ok("ask", "--model", model, "--dtype", "int8", WHICH))
+
+    def test_what_does_not_fit_is_refused(self):
+        model = qwen_model(self.dir / "a")
+        with open(model / "qwen.tiktoken", "a") as ranks:
+            ranks.write(base64.b64encode(b"\x00\x01").decode() + " 1010\n")
+        self.fails(1, "ask", "--model", model, WHICH, says="the tokenizer has ids up to 1218, but the model's vocab_size is 1218")
+        model = qwen_model(self.dir / "b", num_hidden_layers=5)
+        self.fails(1, "ask", "--model", model, WHICH, says=("b: no tensor", "transformer.h.4.ln_1.weight"))
+        (model / "qwen.tiktoken").unlink()
+        self.fails(1, "ask", "--model", model, WHICH, says="qwen.tiktoken")
 
 
 if __name__ == "__main__":

@@ -367,6 +367,17 @@ class Bench(unittest.TestCase):
             report = json.loads(self.ok("--model", folder, "--new-tokens", 2, "--repeat", 1, "--json"))
         self.assertEqual(report["work"]["vision_tokens"], 0)
 
+    def test_the_first_qwen(self):
+        tiny = ("--model", "synthetic:tiny-qwen", "--repeat", "1")
+        report = json.loads(self.ok(*tiny, "--prompt-tokens", "20", "--new-tokens", "3", "--json"))
+        self.assertEqual(report["work"]["prompt_tokens"], 20)
+        tokens = csv.DictReader(io.StringIO(self.ok(*tiny, "--prompt-tokens", "20", "--new-tokens", "3", "--per-token", "--csv")))
+        self.assertGreaterEqual(len(list(tokens)), 4)
+        cells = csv.DictReader(io.StringIO(self.ok(
+            *tiny, "--matrix", "--batches", "1,2", "--inputs", "8", "--outputs", "4")))
+        self.assertEqual(len(list(cells)), 2)
+        self.fails(2, *tiny, "--media", CLIP, says="'qwen' takes no images or videos")
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",

@@ -122,6 +122,13 @@ TEST(Costs, Qwen2Text) {
               0.005e9);
 }
 
+TEST(Costs, Qwen7b) {
+  // 7.72 G parameters are published, of which a token reads all but the 622 M of the embeddings.
+  const auto sizes = pipeline::synthetic_sizes("synthetic:qwen-7b");
+  EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, {2, 2, 2, 2}), "decode_token").bytes, 14.2e9,
+              0.05e9);
+}
+
 TEST(Costs, Frames) {
   FrameSizes sizes;
   sizes.decoded = 10;

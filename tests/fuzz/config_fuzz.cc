@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "llm/qwen/config.h"
 #include "llm/qwen2/config.h"
 #include "llm/qwen2_vl/config.h"
 #include "pipeline/chat_template.h"
@@ -85,6 +86,7 @@ void fuzz_one(Bytes input) {
   }
   Limits limits;
   limits.json_bytes = 1 << 16;
+  succeeds([&] { check(llm::qwen::load_decoder_config(path, limits).decoder); });
   succeeds([&] { check(llm::qwen2::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen2_vl::load_decoder_config(path, limits)); });
   succeeds([&] { check(vision::qwen2_vl::load_vision_config(path, limits)); });

@@ -1,4 +1,5 @@
-// The files of a byte-level BPE tokenizer. Without a NUL the input is tokenizer.json; with one,
+// The files of a byte-level BPE tokenizer. Without a NUL the input is tokenizer.json, and
+// qwen.tiktoken; with one,
 // vocab.json NUL merges.txt NUL added_tokens.json NUL tokenizer_config.json (the last two perhaps
 // missing).
 #include "tests/fuzz/tokenizer_checks.h"
@@ -19,8 +20,10 @@ void load(const std::filesystem::path& directory) {
 }  // namespace
 
 void fuzz_one(Bytes input) {
-  static const Directory one, several;
+  static const Directory one, several, ranks;
   if (std::find(input.begin(), input.end(), 0) == input.end()) {
+    write_file(ranks.path() / "qwen.tiktoken", input);
+    succeeds([&] { load(ranks.path()); });
     write_file(one.path() / "tokenizer.json", input);
     succeeds([&] { load(one.path()); });
     return;

@@ -205,6 +205,57 @@ TEST(TokenizerFiles, BadMergesTxt) {
   EXPECT_THAT(load_error(dir.path()), AllOf(StartsWith("malformed"), HasSubstr("merges.txt")));
 }
 
+/// The lines of a rank file for the 256 bytes, each its own rank.
+std::string byte_ranks() {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (unsigned b = 0; b < 256; ++b) {
+    out += {kDigits[b >> 2], kDigits[(b & 3) << 4], '=', '='};
+    out += ' ' + std::to_string(b) + '\n';
+  }
+  return out;
+}
+
+TEST(TokenizerFiles, Ranks) {
+  TempDir dir;
+  dir.write("qwen.tiktoken", byte_ranks() + "YmE= 256\r\nYWI= 257\n\nYWJh 258\nYWJhYWI= 259\n");
+  const auto tokenizer = load_tokenizer(dir.path());
+  EXPECT_EQ(tokenizer->vocab_size(), 260 + 208);
+  EXPECT_EQ(tokenizer->encode("ab"), std::vector<TokenId>{257});
+  EXPECT_EQ(tokenizer->encode("aba"), std::vector<TokenId>{258});
+  EXPECT_EQ(tokenizer->encode("abaa"),
+            (std::vector<TokenId>{258, 'a'}));  // a + ba, the smaller rank first
+  EXPECT_EQ(tokenizer->special_id("<|endoftext|>"), 260);
+  EXPECT_EQ(tokenizer->special_id("<|im_start|>"), 261);
+  EXPECT_EQ(tokenizer->special_id("<|extra_204|>"), 467);
+  EXPECT_EQ(tokenizer->encode("<|im_end|>").size(), 10u);
+}
+
+TEST(TokenizerFiles, BadRanks) {
+  const auto error = [](const std::string& text) {
+    TempDir dir;
+    dir.write("qwen.tiktoken", text);
+    return load_error(dir.path());
+  };
+  EXPECT_EQ(error(byte_ranks()), "");
+  for (const char* line :
+       {"YWI=", "YWI= ", " 256", "YWI= x", "YWI= -1", "YWI= 256 7", "YWI= 1048576", "YWI 256",
+        "Y!I= 256", "=== 256", "YWI=  256", "YWI= 99999999999"}) {
+    EXPECT_THAT(
+        error(byte_ranks() + line + "\n"),
+        AllOf(StartsWith("malformed"), HasSubstr("qwen.tiktoken: line 257: expected a token")))
+        << line;
+  }
+  EXPECT_THAT(error(byte_ranks() + std::string(344, 'A') + " 256\n"),  // 258 bytes
+              HasSubstr("expected a token of 1 to 256 bytes"));
+  EXPECT_THAT(error(byte_ranks() + "YWI= 257\n"), HasSubstr("rank 257 is too large"));
+  EXPECT_THAT(error(byte_ranks() + "YWI= 3\n"), HasSubstr("rank 3 is there twice"));
+  EXPECT_THAT(error("YWI= 0\n"), HasSubstr("no token for byte"));
+  EXPECT_THAT(error("\n\n"), HasSubstr("has no tokens"));
+  EXPECT_THAT(error(byte_ranks() + "YQ== 256\n"), HasSubstr("token 'a' has ranks 97 and 256"));
+}
+
 TEST(TokenizerFiles, BadConfig) {
   TempDir dir;
   dir.write("tokenizer.json", small_tokenizer().dump());

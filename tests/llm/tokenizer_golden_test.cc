@@ -1,5 +1,5 @@
-// Ids and texts of the `tokenizers` library for models/demo, made by
-// tools/make_tokenizer_goldens.py.
+// Ids and texts of the `tokenizers` library for models/demo, and of tiktoken for
+// tests/goldens/tiktoken; made by tools/make_tokenizer_goldens.py.
 #include <gtest/gtest.h>
 
 #include "core/json.h"
@@ -26,14 +26,20 @@ std::string digest(const std::vector<TokenId>& ids) {
   return fmt::format("{} {:016x}", ids.size(), value);
 }
 
-class Goldens : public ::testing::Test {
- protected:
-  const std::filesystem::path root_ = REELM_SOURCE_DIR;
-  const Json goldens_ = read_json_file(root_ / "tests/goldens/tokenizer.json");
-  const std::unique_ptr<Tokenizer> tokenizer_ = load_tokenizer(root_ / "models/demo");
+/// A file of goldens, and the directory of its tokenizer.
+struct Source {
+  const char* goldens;
+  const char* directory;
 };
 
-TEST_F(Goldens, Encode) {
+class Goldens : public ::testing::TestWithParam<Source> {
+ protected:
+  const std::filesystem::path root_ = REELM_SOURCE_DIR;
+  const Json goldens_ = read_json_file(root_ / "tests/goldens" / GetParam().goldens);
+  const std::unique_ptr<Tokenizer> tokenizer_ = load_tokenizer(root_ / GetParam().directory);
+};
+
+TEST_P(Goldens, Encode) {
   ASSERT_GT(goldens_["encode"].size(), 100u);
   for (const Json& entry : goldens_["encode"]) {
     std::string text =
@@ -56,7 +62,7 @@ TEST_F(Goldens, Encode) {
   }
 }
 
-TEST_F(Goldens, Decode) {
+TEST_P(Goldens, Decode) {
   ASSERT_GT(goldens_["decode"].size(), 100u);
   for (const Json& entry : goldens_["decode"]) {
     const auto ids = entry["ids"].get<std::vector<TokenId>>();
@@ -71,13 +77,21 @@ TEST_F(Goldens, Decode) {
   }
 }
 
-TEST_F(Goldens, ValidTextSurvives) {
+TEST_P(Goldens, ValidTextSurvives) {
   for (const Json& entry : goldens_["encode"]) {
     if (!entry.contains("text")) continue;
     const std::string text = entry["text"];
     EXPECT_EQ(tokenizer_->decode(tokenizer_->encode(text), false), normalize_nfc(text));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    , Goldens,
+    ::testing::Values(Source{"tokenizer.json", "models/demo"},
+                      Source{"tiktoken/goldens.json", "tests/goldens/tiktoken"}),
+    [](const auto& instance) {
+      return std::filesystem::path(instance.param.directory).filename().string();
+    });
 
 }  // namespace
 }  // namespace reelm::llm

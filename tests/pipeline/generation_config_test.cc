@@ -34,6 +34,13 @@ TEST_F(GenerationConfigTest, WithoutItTheConfigSaysWhereToStop) {
   EXPECT_EQ(c.sampling.top_k, 50);  // transformers' default
 }
 
+TEST_F(GenerationConfigTest, TheFirstQwenNamesItsChatFormat) {
+  write("generation_config.json", R"({"chat_format": "chatml", "eos_token_id": 151643})");
+  EXPECT_EQ(load_generation_config(dir_).chat_format, "chatml");
+  write("generation_config.json", R"({"eos_token_id": 151643})");
+  EXPECT_EQ(load_generation_config(dir_).chat_format, "");
+}
+
 TEST_F(GenerationConfigTest, RefusesWhatIsOutOfRange) {
   for (const char* text :
        {R"([1])", R"({"eos_token_id": -1})", R"({"eos_token_id": "x"})", R"({"top_p": 2})",

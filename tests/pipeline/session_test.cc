@@ -291,6 +291,36 @@ TEST(Session, AFailedTurnLeavesTheConversationAsItWas) {
   EXPECT_EQ(session.ask(ask("Again?")).text, "Two");
 }
 
+TEST(Session, BeginsAgainWhereALongerPromptIsEncodedOtherwise) {
+  FakeModel fake;
+  fake.say("Yes");
+  Engine engine(std::move(fake.model), {});
+  Session session(engine);
+  (void)session.ask(ask("First?"));
+  const std::vector<llm::TokenId> first = fake.decoder->prompts[0];
+  fake.decoder->begins_again_at = session.length() + 1;
+
+  CancelToken cancelled;
+  cancelled.cancel();
+  Request request = ask("Then?");
+  request.cancel = &cancelled;
+  EXPECT_THROW((void)session.ask(request), Error);
+  EXPECT_EQ(session.length(), 0);  // the conversation is held, its cache is not
+
+  fake.say("No");
+  EXPECT_EQ(session.ask(ask("Then?")).text, "No");
+  EXPECT_EQ(text_of(fake.decoder->prompts[1]),
+            text_of(first) + "Yes#\n#user\nThen?#\n#assistant\n");
+  EXPECT_EQ(fake.decoder->first_positions[1], 0);
+
+  fake.decoder->begins_again_at = 1 << 20;
+  fake.say("Bye");
+  const std::int64_t length = session.length();
+  (void)session.ask(ask("Well?"));
+  EXPECT_EQ(text_of(fake.decoder->prompts[2]), "#\n#user\nWell?#\n#assistant\n");
+  EXPECT_EQ(fake.decoder->first_positions[2], length);
+}
+
 TEST(Session, ContextIsCheckedAgainstTheModel) {
   FakeModel fake;
   fake.decoder->context = 100;

@@ -101,6 +101,9 @@ class FakeDecoder final : public llm::Decoder {
     fill(cache, static_cast<std::int64_t>(input.ids.size()));
     if (!logits.empty()) speak(logits);
   }
+  bool goes_on(const llm::KvCache& cache, std::int64_t length) const override {
+    return cache.length() == 0 || length < begins_again_at;
+  }
   std::int64_t prefill_rows() const override { return piece_rows; }
   void step_batch(std::span<const llm::BatchRow> rows, TensorView<float> logits) override {
     batches.push_back(rows.size());
@@ -115,6 +118,7 @@ class FakeDecoder final : public llm::Decoder {
 
   std::size_t weights = 0;
   std::int64_t context = 4096;
+  std::int64_t begins_again_at = 1 << 20;
   std::int64_t piece_rows = 4096;  // prompts of tests come in one piece
   std::deque<llm::TokenId> script;
   std::vector<std::vector<llm::TokenId>> prompts;

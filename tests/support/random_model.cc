@@ -108,8 +108,13 @@ void write_weights(const fs::path& dir, const Json& spec) {
   }
 }
 
-/// The demo's tokenizer, as one file or as the two files of the original Qwen2-VL.
+/// The demo's tokenizer, as one file or as the two files of the original Qwen2-VL; or the ranks of
+/// the goldens of tiktoken.
 void write_tokenizer(const fs::path& dir, const Json& spec) {
+  const std::string ranks = "qwen.tiktoken";
+  if (spec["tokenizer"] == ranks) {
+    return write_file(dir / ranks, read_file(goldens_dir() / "tiktoken" / ranks));
+  }
   const std::string text = read_file(fs::path(REELM_SOURCE_DIR) / "models/demo/tokenizer.json");
   if (spec["tokenizer"] == "tokenizer.json") return write_file(dir / "tokenizer.json", text);
   const Json model = Json::parse(text)["model"];
