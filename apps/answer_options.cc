@@ -67,6 +67,7 @@ OpenEngine AnswerOptions::open() const {
   options.limits = model.limits;
   options.overlap = !no_overlap;
   options.packed_cache = cache.parse();
+  options.mmproj = model.mmproj;
   options.cancel = &interrupt_token();
   auto started = sandbox.start();
   options.sandbox = started.get();

@@ -34,6 +34,7 @@ int run_perplexity(const PerplexityArguments& a) {
       pipeline::open_model(a.model.directory(), {.dtypes = a.dtypes.parse(),
                                                  .limits = a.model.limits,
                                                  .packed_cache = a.cache.parse(),
+                                                 .mmproj = a.model.mmproj,
                                                  .cancel = &interrupt_token()});
   for (const std::string& warning : model.warnings) warn(warning);
   ProgressLine progress(!a.quiet);

@@ -32,6 +32,7 @@ int run_verify(const VerifyArguments& a) {
   a.timeout.start();
   pipeline::VerifyOptions options;
   options.model = a.model.model;
+  options.mmproj = a.model.mmproj;
   options.media.assign(a.media.begin(), a.media.end());
   options.dtypes = a.dtypes.parse();
   options.kv_dtype = llm::parse_kv_type(a.kv_dtype);

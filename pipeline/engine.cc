@@ -219,6 +219,7 @@ Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions&
     return Engine(open_model(model_dir, {.dtypes = options.dtypes,
                                          .limits = options.limits,
                                          .packed_cache = options.packed_cache,
+                                         .mmproj = options.mmproj,
                                          .cancel = options.cancel}),
                   options);
   });

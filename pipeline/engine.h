@@ -34,6 +34,7 @@ struct EngineOptions {
   /// prompt is taken in. Answers are the same, bit for bit.
   bool overlap = true;
   PackedCache packed_cache = {};
+  std::filesystem::path mmproj = {};    ///< as in OpenOptions
   const CancelToken* cancel = nullptr;  ///< polled while the engine opens
   /// Media are decoded by confined processes of this, which outlives the engine; null: in this
   /// process.

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <vector>
 
 #include "../core/limits.h"
+#include "../core/model_files.h"
 #include "../llm/sampler.h"
 #include "../llm/tokenizer.h"
 
@@ -19,9 +19,8 @@ struct GenerationConfig {
   std::optional<std::int64_t> max_new_tokens;
 };
 
-/// Reads generation_config.json of a model directory (optional), and eos_token_id of config.json
+/// Reads generation_config.json (optional), and eos_token_id of config.json
 /// where the former does not say. Throws Error naming file and key, found and expected.
-GenerationConfig load_generation_config(const std::filesystem::path& model_dir,
-                                        const Limits& limits = {});
+GenerationConfig load_generation_config(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::pipeline

@@ -219,6 +219,7 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
   Engine engine = Engine::open(model_dir, {.dtypes = options.dtypes,
                                            .limits = options.limits,
                                            .packed_cache = {PackedCache::Mode::kOff, {}},
+                                           .mmproj = options.mmproj,
                                            .cancel = options.cancel,
                                            .kv_dtype = options.kv_dtype});
   const ModelDtypes& dtypes = engine.model().dtypes;
