@@ -69,6 +69,7 @@ OpenEngine AnswerOptions::open() const {
   options.overlap = !no_overlap;
   options.packed_cache = cache.parse();
   options.adapters = lora.parse();
+  options.mmproj = model.mmproj;
   options.cancel = &interrupt_token();
   auto started = sandbox.start();
   options.sandbox = started.get();

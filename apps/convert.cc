@@ -15,7 +15,7 @@ namespace reelm::apps {
 namespace {
 
 struct ConvertArguments {
-  std::string in, out;
+  std::string in, out, mmproj;
   DtypeOptions dtypes = {.decoder = "int4"};
   LoraOption lora;
   bool force = false;
@@ -31,6 +31,7 @@ int run_convert(const ConvertArguments& a) {
   options.dtypes = a.dtypes.parse();
   options.adapters = a.lora.parse();
   options.force = a.force;
+  options.mmproj = a.mmproj;
   options.limits = a.limits;
   options.cancel = &interrupt_token();
   options.on_progress = [&](const char* step, std::int64_t done, std::int64_t total) {
@@ -53,8 +54,9 @@ void add_convert(CLI::App& app, Command& chosen) {
   CLI::App* sub =
       app.add_subcommand("convert", "quantise and pack a model ahead, into a directory of its own");
   const auto a = std::make_shared<ConvertArguments>();
-  sub->add_option("IN", a->in, "model directory")->required();
+  sub->add_option("IN", a->in, "model directory or GGUF file")->required();
   sub->add_option("OUT", a->out, "directory to write: a new or an empty one")->required();
+  add_mmproj(*sub, a->mmproj);
   a->dtypes.add_to(*sub);
   a->lora.add_to(*sub);
   sub->add_flag("--force", a->force, "replace the model in OUT");

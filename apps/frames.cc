@@ -29,7 +29,7 @@ int run_frames(const FramesArguments& a) {
   a.timeout.start();
   const preprocess::SamplingOptions sampling = a.sampling.options();
   check_writable(a.output);
-  const auto config = preprocess::load_preprocessor_config(a.model.directory(), a.model.limits);
+  const auto config = preprocess::load_preprocessor_config(a.model.files(), a.model.limits);
   const CancelToken* cancel = &interrupt_token();
   const auto sandbox = a.sandbox.start();
   preprocess::Media media(preprocess::MediaSource::from_argument(a.media), a.model.limits, cancel,

@@ -11,6 +11,7 @@
 #include "core/throw.h"
 #include "pipeline/model.h"
 #include "pipeline/model_info.h"
+#include "pipeline/model_source.h"
 
 namespace reelm::apps {
 
@@ -192,8 +193,8 @@ int run_info(const InfoArguments& a) {
   a.timeout.start();
   std::error_code ec;
   const std::string what = a.what.empty() ? a.model.directory().string() : a.what;
-  if (std::filesystem::is_directory(what, ec)) {
-    const pipeline::ModelInfo info = pipeline::describe_model(what, a.model.limits);
+  if (std::filesystem::is_directory(what, ec) || pipeline::is_gguf_file(what)) {
+    const pipeline::ModelInfo info = pipeline::describe_model(what, a.model.limits, a.model.mmproj);
     a.json ? print_model_json(info) : print_model(info, a);
     return 0;
   }
@@ -207,10 +208,12 @@ int run_info(const InfoArguments& a) {
 }  // namespace
 
 void add_info(CLI::App& app, Command& chosen) {
-  CLI::App* sub = app.add_subcommand("info", "what a model directory or a media file is");
+  CLI::App* sub = app.add_subcommand("info", "what a model or a media file is");
   const auto a = std::make_shared<InfoArguments>();
-  sub->add_option("MODEL_OR_MEDIA", a->what,
-                  "a model directory, or a video or image (- is standard input); else the model");
+  sub->add_option(
+      "MODEL_OR_MEDIA", a->what,
+      "a model directory or GGUF file, or a video or image (- is standard input); else the "
+      "model");
   a->model.add_to(*sub);
   a->sandbox.add_to(*sub);
   a->timeout.add_to(*sub);

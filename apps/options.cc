@@ -7,6 +7,7 @@
 #include "apps/output.h"
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "pipeline/model_source.h"
 
 namespace reelm::apps {
 
@@ -111,8 +112,19 @@ void add_limits(CLI::App& app, Limits& limits) {
 }
 
 void ModelOptions::add_to(CLI::App& app) {
-  app.add_option("--model", model, "model directory (else $REELM_MODEL, else the embedded demo)");
+  app.add_option("--model", model,
+                 "model directory or GGUF file (else $REELM_MODEL, else the embedded demo)");
+  add_mmproj(app, mmproj);
   add_limits(app, limits);
+}
+
+void add_mmproj(CLI::App& app, std::string& mmproj) {
+  app.add_option("--mmproj", mmproj,
+                 "GGUF file of the vision tower (else the one *mmproj*.gguf beside a GGUF model)");
+}
+
+ModelFiles ModelOptions::files() const {
+  return pipeline::open_model_source(directory(), mmproj, limits).files;
 }
 
 std::filesystem::path ModelOptions::directory() const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/limits.h"
+#include "core/model_files.h"
 #include "pipeline/engine.h"
 
 namespace reelm::apps {
@@ -17,16 +18,22 @@ double parse_time(const std::string& text, const std::string& option);
 /// --limit-*.
 void add_limits(CLI::App& app, Limits& limits);
 
+/// --mmproj.
+void add_mmproj(CLI::App& app, std::string& mmproj);
+
 /// --kv-dtype, to be parsed by llm::parse_kv_type.
 void add_kv_dtype(CLI::App& app, std::string& value);
 
-/// --model and --limit-*.
+/// --model, --mmproj and --limit-*.
 struct ModelOptions {
-  std::string model;  ///< empty: the default model
+  std::string model;   ///< empty: the default model
+  std::string mmproj;  ///< of a GGUF model; empty: beside it
   Limits limits;
 
   void add_to(CLI::App& app);
   std::filesystem::path directory() const;
+  /// Its small files, without the weights of a directory. Throws Error as open_model_source.
+  ModelFiles files() const;
 };
 
 /// --dtype and --vision-dtype.

@@ -36,6 +36,7 @@ int run_perplexity(const PerplexityArguments& a) {
                                                  .limits = a.model.limits,
                                                  .packed_cache = a.cache.parse(),
                                                  .adapters = a.lora.parse(),
+                                                 .mmproj = a.model.mmproj,
                                                  .cancel = &interrupt_token()});
   for (const std::string& warning : model.warnings) warn(warning);
   ProgressLine progress(!a.quiet);

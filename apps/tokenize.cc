@@ -48,7 +48,7 @@ std::vector<llm::TokenId> parse_ids(const std::string& text) {
 }
 
 int run_tokenize(const TokenizeArguments& a) {
-  const auto tokenizer = llm::load_tokenizer(a.model.directory(), a.model.limits);
+  const auto tokenizer = llm::load_tokenizer(a.model.files(), a.model.limits);
   const std::string text = a.text == "-" ? read_stdin(kMaxText) : a.text;
   const TimelineSpan span("tokenize", SpanKind::kStage);
   if (a.decode) {

@@ -33,6 +33,7 @@ int run_verify(const VerifyArguments& a) {
   a.timeout.start();
   pipeline::VerifyOptions options;
   options.model = a.model.model;
+  options.mmproj = a.model.mmproj;
   options.media.assign(a.media.begin(), a.media.end());
   options.dtypes = a.dtypes.parse();
   options.adapters = a.lora.parse();

@@ -7,43 +7,79 @@
 
 namespace reelm {
 
-/// Element type of a stored tensor; names as in safetensors headers.
-enum class DType { kF32, kF16, kBF16, kI64, kI32, kU8 };
+/// Element type of a stored tensor; names as in safetensors headers. From kQ8_0 on: quantised types
+/// of ggml, whose elements are stored a block at a time, with scales of their own
+/// (kernels/dequantize.h). They come from GGUF files only.
+enum class DType {
+  kF32,
+  kF16,
+  kBF16,
+  kI64,
+  kI32,
+  kU8,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+};
 
-/// Bytes per element.
-constexpr std::size_t dtype_size(DType dtype) noexcept {
+/// How elements of a type are stored.
+struct DTypeLayout {
+  const char* name;          ///< "F32", "Q4_K": the spelling of safetensors or ggml
+  std::int64_t block;        ///< elements stored together: 1 but for quantised types
+  std::int64_t block_bytes;  ///< bytes they take
+};
+
+constexpr DTypeLayout dtype_layout(DType dtype) noexcept {
   switch (dtype) {
-    case DType::kI64:
-      return 8;
     case DType::kF32:
-    case DType::kI32:
-      return 4;
+      return {"F32", 1, 4};
     case DType::kF16:
+      return {"F16", 1, 2};
     case DType::kBF16:
-      return 2;
+      return {"BF16", 1, 2};
+    case DType::kI64:
+      return {"I64", 1, 8};
+    case DType::kI32:
+      return {"I32", 1, 4};
     case DType::kU8:
-      return 1;
+      return {"U8", 1, 1};
+    case DType::kQ8_0:
+      return {"Q8_0", 32, 34};
+    case DType::kQ4_0:
+      return {"Q4_0", 32, 18};
+    case DType::kQ4_1:
+      return {"Q4_1", 32, 20};
+    case DType::kQ5_0:
+      return {"Q5_0", 32, 22};
+    case DType::kQ5_1:
+      return {"Q5_1", 32, 24};
+    case DType::kQ4_K:
+      return {"Q4_K", 256, 144};
+    case DType::kQ5_K:
+      return {"Q5_K", 256, 176};
+    case DType::kQ6_K:
+      return {"Q6_K", 256, 210};
   }
-  return 0;
+  return {"?", 1, 0};
 }
 
-/// "F32", "BF16", ...: the safetensors spelling.
-constexpr const char* dtype_name(DType dtype) noexcept {
-  switch (dtype) {
-    case DType::kF32:
-      return "F32";
-    case DType::kF16:
-      return "F16";
-    case DType::kBF16:
-      return "BF16";
-    case DType::kI64:
-      return "I64";
-    case DType::kI32:
-      return "I32";
-    case DType::kU8:
-      return "U8";
-  }
-  return "?";
+constexpr const char* dtype_name(DType dtype) noexcept { return dtype_layout(dtype).name; }
+
+constexpr bool is_quantized(DType dtype) noexcept { return dtype_layout(dtype).block > 1; }
+
+/// Bytes per element; 0 for quantised types.
+constexpr std::size_t dtype_size(DType dtype) noexcept {
+  return is_quantized(dtype) ? 0 : static_cast<std::size_t>(dtype_layout(dtype).block_bytes);
+}
+
+/// Bytes of `n` elements, a multiple of the type's block.
+constexpr std::int64_t dtype_bytes(DType dtype, std::int64_t n) noexcept {
+  return n / dtype_layout(dtype).block * dtype_layout(dtype).block_bytes;
 }
 
 /// bfloat16 storage: the upper half of an IEEE binary32.

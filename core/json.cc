@@ -140,6 +140,16 @@ Json read_json_file_unique(const std::filesystem::path& path, const Limits& limi
   return parse_json_unique(text_of(MappedFile(path)), path.string(), limits);
 }
 
+Json read_json_file(const ModelFiles& files, std::string_view name, const Limits& limits) {
+  if (!files.made()) return read_json_file(files.path() / name, limits);
+  return parse_json(files.read(name, limits), files.where(name), limits);
+}
+
+Json read_json_file_unique(const ModelFiles& files, std::string_view name, const Limits& limits) {
+  if (!files.made()) return read_json_file_unique(files.path() / name, limits);
+  return parse_json_unique(files.read(name, limits), files.where(name), limits);
+}
+
 std::int64_t json_int(const Json& object, std::string_view key, const std::string& where,
                       std::int64_t min, std::int64_t max) {
   const Json& value = member(object, key, where);

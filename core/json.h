@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "limits.h"
+#include "model_files.h"
 
 namespace reelm {
 
@@ -17,12 +18,17 @@ using Json = nlohmann::json;
 /// with the byte position.
 Json read_json_file(const std::filesystem::path& path, const Limits& limits = {});
 
+/// The same of a file of a model.
+Json read_json_file(const ModelFiles& files, std::string_view name, const Limits& limits = {});
+
 /// Parses text that came from `source` (named in errors); same checks.
 Json parse_json(std::string_view text, const std::string& source, const Limits& limits = {});
 
 /// The same, and a key that an object holds twice is Error{kFormat} naming it: for files where the
 /// names are the data (tensors, vocabularies) and the last one silently winning would hide damage.
 Json read_json_file_unique(const std::filesystem::path& path, const Limits& limits = {});
+Json read_json_file_unique(const ModelFiles& files, std::string_view name,
+                           const Limits& limits = {});
 Json parse_json_unique(std::string_view text, const std::string& source, const Limits& limits = {});
 
 /// Typed access. `where` ("config.json: vision_config") is named in errors, with what was found.

@@ -28,8 +28,9 @@ int layout_rank(DType dtype) noexcept {
       return 4;
     case DType::kU8:
       return 5;
+    default:
+      return 6;  // no type of the format
   }
-  return 6;
 }
 
 std::vector<const StoredTensor*> laid_out(const std::string& path,

@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "core/throw.h"
 #include "core/timeline.h"
+#include "kernels/dequantize.h"
 #include "kernels/dispatch.h"
 #include "kernels/matmul_dnnl.h"
 #include "kernels/matmul_impl.h"
@@ -82,6 +83,16 @@ int element_type(DType dtype) {
   return kElementF32;
 }
 
+// Rows of a weight as kernels read them: quantised ones as floats, in this thread's scratch.
+StoredMatrix rows_of(const StoredMatrix& part, std::int64_t begin, std::int64_t n) {
+  const void* data =
+      static_cast<const char*>(part.data) + dtype_bytes(part.dtype, begin * part.cols);
+  if (!is_quantized(part.dtype)) return {data, part.dtype, n, part.cols};
+  float* floats = scratch_floats(Scratch::kActivations, static_cast<std::size_t>(n * part.cols));
+  dequantize(part.dtype, data, floats, n * part.cols);
+  return {floats, DType::kF32, n, part.cols};
+}
+
 // Packs the columns of panel `index`: rows of the parts, stacked.
 void pack_panel(const KernelTable& table, std::span<const StoredMatrix> parts,
                 const PackedMatrix::Impl& impl, std::int64_t index, std::uint32_t* panel) {
@@ -91,10 +102,9 @@ void pack_panel(const KernelTable& table, std::span<const StoredMatrix> parts,
   for (const StoredMatrix& part : parts) {
     const std::int64_t begin = std::max(row0, first), end = std::min(row1, first + part.rows);
     if (begin < end) {
-      const std::int64_t row_bytes = part.cols * static_cast<std::int64_t>(dtype_size(part.dtype));
-      table.pack_b(static_cast<const char*>(part.data) + (begin - first) * row_bytes, row_bytes,
-                   element_type(part.dtype), end - begin, impl.k, impl.k_pad,
-                   packed_element(impl.type), begin - row0, panel);
+      const StoredMatrix rows = rows_of(part, begin - first, end - begin);
+      table.pack_b(rows.data, dtype_bytes(rows.dtype, rows.cols), element_type(rows.dtype),
+                   rows.rows, impl.k, impl.k_pad, packed_element(impl.type), begin - row0, panel);
     }
     first += part.rows;
   }
@@ -126,9 +136,7 @@ std::shared_ptr<const PackedMatrix::Impl> pack(std::span<const StoredMatrix> par
     }
   });
   if (span.recorded()) {
-    const std::int64_t stored =
-        parts.empty() ? 0
-                      : impl->n * impl->k * static_cast<std::int64_t>(dtype_size(parts[0].dtype));
+    const std::int64_t stored = parts.empty() ? 0 : dtype_bytes(parts[0].dtype, impl->n * impl->k);
     span.tell({.shape = {{{"n", impl->n}, {"k", impl->k}}},
                .dtype = compute_type_name(type),
                .isa = isa_name(static_cast<Isa>(table.isa)).data(),
@@ -393,7 +401,7 @@ std::vector<StoredMatrix> gated_parts(const StoredMatrix& gate, const StoredMatr
   for (std::int64_t row = 0; row < gate.rows; row += kGatedRows) {
     const std::int64_t rows = std::min(kGatedRows, gate.rows - row);
     for (const StoredMatrix* from : {&gate, &up}) {
-      const auto offset = static_cast<std::size_t>(row * from->cols) * dtype_size(from->dtype);
+      const std::int64_t offset = dtype_bytes(from->dtype, row * from->cols);
       parts.push_back(
           {static_cast<const std::byte*>(from->data) + offset, from->dtype, rows, from->cols});
     }

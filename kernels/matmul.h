@@ -12,8 +12,9 @@
 
 namespace reelm::kernels {
 
-/// A weight as stored in a checkpoint: `rows` x `cols` elements of `dtype` (F32, F16 or BF16), row
-/// major, [out_features, in_features] as torch.nn.Linear keeps it. Any alignment.
+/// A weight as stored in a checkpoint: `rows` x `cols` elements of `dtype` (F32, F16, BF16, or a
+/// quantised type, of which a row is whole blocks), row major, [out_features, in_features] as
+/// torch.nn.Linear keeps it. Any alignment.
 struct StoredMatrix {
   const void* data = nullptr;
   DType dtype = DType::kF32;

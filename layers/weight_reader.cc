@@ -5,6 +5,7 @@
 
 #include "core/throw.h"
 #include "kernels/convert.h"
+#include "kernels/dequantize.h"
 
 namespace reelm::layers {
 
@@ -164,8 +165,8 @@ Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up,
 
 void copy_elements(const kernels::StoredMatrix& matrix, std::int64_t offset, std::int64_t n,
                    float* out) {
-  const auto* bytes = static_cast<const std::byte*>(matrix.data) +
-                      static_cast<std::size_t>(offset) * dtype_size(matrix.dtype);
+  const auto* bytes =
+      static_cast<const std::byte*>(matrix.data) + dtype_bytes(matrix.dtype, offset);
   switch (matrix.dtype) {
     case DType::kF32:
       std::memcpy(out, bytes, static_cast<std::size_t>(n) * sizeof(float));
@@ -176,8 +177,8 @@ void copy_elements(const kernels::StoredMatrix& matrix, std::int64_t offset, std
     case DType::kF16:
       kernels::convert(reinterpret_cast<const f16_t*>(bytes), out, n);
       return;
-    default:
-      REELM_CHECK(false);  // Checkpoint::get hands out floats only
+    default:  // Checkpoint::get hands out floats and quantised types only
+      kernels::dequantize(matrix.dtype, bytes, out, n);
   }
 }
 

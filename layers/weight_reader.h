@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "../core/cancel.h"
-#include "../core/safetensors.h"
+#include "../core/checkpoint.h"
 #include "linear.h"
 #include "lora.h"
 
@@ -80,7 +80,7 @@ class WeightReader {
   kernels::StoredMatrix matrix(const std::string& name,
                                std::initializer_list<std::int64_t> shape) const;
 
-  /// A tensor of any float type as f32 [numel]. Throws as linear().
+  /// A tensor of any float or quantised type as f32 [numel]. Throws as linear().
   AlignedBuffer<float> vector(const std::string& name, std::int64_t size) const;
 
  private:
@@ -106,7 +106,8 @@ class WeightReader {
   const std::vector<LoraAdapter>* adapters_;
 };
 
-/// Copies elements `offset` .. `offset + n` of a stored matrix into f32.
+/// Copies elements `offset` .. `offset + n` of a stored matrix into f32; of a quantised one, both
+/// are multiples of the block (whole rows are).
 void copy_elements(const kernels::StoredMatrix& matrix, std::int64_t offset, std::int64_t n,
                    float* out);
 

@@ -13,14 +13,11 @@ namespace reelm::llm {
 
 namespace {
 
-bool has(const std::filesystem::path& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
-
 /// tokenizer.model, else the only *.model; empty when there is none.
-std::filesystem::path find_sentencepiece(const std::filesystem::path& model_dir) {
-  if (has(model_dir / "tokenizer.model")) return model_dir / "tokenizer.model";
+std::filesystem::path find_sentencepiece(const ModelFiles& files) {
+  if (files.made()) return {};
+  const std::filesystem::path& model_dir = files.path();
+  if (files.has("tokenizer.model")) return model_dir / "tokenizer.model";
   std::vector<std::filesystem::path> found;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(model_dir, ignored)) {
@@ -64,32 +61,28 @@ std::string StreamDecoder::finish() {
   return out;
 }
 
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_dir,
-                                          const Limits& limits) {
+std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files, const Limits& limits) {
   const TimelineSpan span("tokenizer", SpanKind::kStage);
-  const bool has_vocab = has(model_dir / "vocab.json");
-  const bool has_merges = has(model_dir / "merges.txt");
-  if (has(model_dir / "tokenizer.json") || (has_vocab && has_merges)) {
-    BpeData data = has(model_dir / "tokenizer.json")
-                       ? read_tokenizer_json(model_dir / "tokenizer.json", limits)
-                       : read_vocab_and_merges(model_dir, limits);
-    add_config_tokens(model_dir, limits, data);
+  const bool has_vocab = files.has("vocab.json");
+  const bool has_merges = files.has("merges.txt");
+  if (files.has("tokenizer.json") || (has_vocab && has_merges)) {
+    BpeData data = files.has("tokenizer.json") ? read_tokenizer_json(files, limits)
+                                               : read_vocab_and_merges(files, limits);
+    add_config_tokens(files, limits, data);
     return make_bpe_tokenizer(data);
   }
-  if (has(model_dir / kTiktokenFile)) {
-    return make_bpe_tokenizer(read_tiktoken(model_dir / kTiktokenFile, limits));
-  }
-  if (const auto path = find_sentencepiece(model_dir); !path.empty()) {
+  if (files.has(kTiktokenFile)) return make_bpe_tokenizer(read_tiktoken(files, limits));
+  if (const auto path = find_sentencepiece(files); !path.empty()) {
     return load_sentencepiece(path, limits);
   }
   if (has_vocab != has_merges) {
-    throw_error(ErrorCode::kNotFound, "{}: {} is there, but not {}", model_dir.string(),
+    throw_error(ErrorCode::kNotFound, "{}: {} is there, but not {}", files.path().string(),
                 has_vocab ? "vocab.json" : "merges.txt", has_vocab ? "merges.txt" : "vocab.json");
   }
   throw_error(ErrorCode::kNotFound,
               "{}: no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, "
               "qwen.tiktoken, tokenizer.model and *.model",
-              model_dir.string());
+              files.path().string());
 }
 
 }  // namespace reelm::llm

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "../core/limits.h"
+#include "../core/model_files.h"
 
 namespace reelm::llm {
 
@@ -71,12 +71,11 @@ class StreamDecoder {
   std::string pending_;
 };
 
-/// Loads the tokenizer of a model directory: tokenizer.json, else vocab.json + merges.txt (with the
+/// Loads the tokenizer of a model: tokenizer.json, else vocab.json + merges.txt (with the
 /// added tokens of tokenizer_config.json), else qwen.tiktoken (ranks of the first Qwen), else
 /// tokenizer.model / *.model (SentencePiece). Throws Error naming the file and what is wrong with
 /// it: kNotFound when there is none (lists what was looked for), kFormat, kUnsupported (a model or
 /// pre-tokeniser other than byte-level BPE of the Qwen2 form).
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_dir,
-                                          const Limits& limits = {});
+std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::llm

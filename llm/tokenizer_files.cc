@@ -4,7 +4,6 @@
 #include <unordered_set>
 
 #include "core/json.h"
-#include "core/mapped_file.h"
 #include "core/throw.h"
 #include "llm/tokenizer_split.h"
 
@@ -95,14 +94,14 @@ std::vector<std::pair<std::string, std::string>> read_merges(const Json& merges,
 }
 
 /// Lines "a b" by rank, the first perhaps "#version: ...".
-std::vector<std::pair<std::string, std::string>> read_merges_txt(const std::filesystem::path& path,
-                                                                 const Limits& limits) {
+std::vector<std::pair<std::string, std::string>> read_merges_txt(const std::string& content,
+                                                                 const std::string& where) {
   std::vector<std::pair<std::string, std::string>> out;
-  for_each_line(path, limits, [&](std::string_view line, std::size_t number) {
+  for_each_line(content, [&](std::string_view line, std::size_t number) {
     if (number == 1 && line.starts_with("#version")) return;
-    out.push_back(split_merge(line, fmt::format("{}: line {}", path.string(), number)));
+    out.push_back(split_merge(line, fmt::format("{}: line {}", where, number)));
   });
-  if (out.empty()) throw_error(ErrorCode::kFormat, "{}: has no merges", path.string());
+  if (out.empty()) throw_error(ErrorCode::kFormat, "{}: has no merges", where);
   return out;
 }
 
@@ -241,11 +240,8 @@ TokenId id_of_key(const std::string& key, const std::string& where) {
 
 }  // namespace
 
-void for_each_line(const std::filesystem::path& path, const Limits& limits,
+void for_each_line(std::string_view text,
                    const std::function<void(std::string_view, std::size_t)>& take) {
-  const MappedFile file = map_parsed_file(path, limits);
-  const auto bytes = file.bytes();
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   for (std::size_t number = 1; !text.empty(); ++number) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
@@ -255,9 +251,9 @@ void for_each_line(const std::filesystem::path& path, const Limits& limits,
   }
 }
 
-BpeData read_tokenizer_json(const std::filesystem::path& path, const Limits& limits) {
-  const Json root = read_json_file_unique(path, limits);
-  const std::string file = path.string();
+BpeData read_tokenizer_json(const ModelFiles& files, const Limits& limits) {
+  const Json root = read_json_file_unique(files, "tokenizer.json", limits);
+  const std::string file = files.where("tokenizer.json");
   check_object(root, file);
   BpeData data;
   // Before the vocabulary: "this is a WordPiece tokenizer" says more than what is wrong with its
@@ -282,36 +278,34 @@ BpeData read_tokenizer_json(const std::filesystem::path& path, const Limits& lim
   return data;
 }
 
-BpeData read_vocab_and_merges(const std::filesystem::path& model_dir, const Limits& limits) {
-  const auto vocab_path = model_dir / "vocab.json";
-  const auto merges_path = model_dir / "merges.txt";
-  const auto added_path = model_dir / "added_tokens.json";
+BpeData read_vocab_and_merges(const ModelFiles& files, const Limits& limits) {
+  constexpr const char* kAdded = "added_tokens.json";
   BpeData data;
-  data.vocab_source = vocab_path.string();
-  data.merges_source = merges_path.string();
-  data.vocab = read_vocab(read_json_file_unique(vocab_path, limits), data.vocab_source);
-  data.merges = read_merges_txt(merges_path, limits);
-  if (!std::filesystem::exists(added_path)) return data;
-  const Json added = read_json_file_unique(added_path, limits);
-  check_object(added, added_path.string());
+  data.vocab_source = files.where("vocab.json");
+  data.merges_source = files.where("merges.txt");
+  data.vocab = read_vocab(read_json_file_unique(files, "vocab.json", limits), data.vocab_source);
+  data.merges = read_merges_txt(files.read("merges.txt", limits), data.merges_source);
+  if (!files.has(kAdded)) return data;
+  const Json added = read_json_file_unique(files, kAdded, limits);
+  const std::string where = files.where(kAdded);
+  check_object(added, where);
   for (const auto& [content, id] : added.items()) {
     const Json entry = {{"content", content}, {"normalized", false}};
     data.added.push_back(read_added(
-        entry, static_cast<TokenId>(json_int(added, content, added_path.string(), 0, kMaxTokenId)),
-        added_path.string()));
+        entry, static_cast<TokenId>(json_int(added, content, where, 0, kMaxTokenId)), where));
   }
   return data;
 }
 
-void add_config_tokens(const std::filesystem::path& model_dir, const Limits& limits,
-                       BpeData& data) {
-  const auto path = model_dir / "tokenizer_config.json";
-  if (!std::filesystem::exists(path)) return;
-  const Json config = read_json_file(path, limits);
-  check_object(config, path.string());
+void add_config_tokens(const ModelFiles& files, const Limits& limits, BpeData& data) {
+  constexpr const char* kName = "tokenizer_config.json";
+  if (!files.has(kName)) return;
+  const Json config = read_json_file(files, kName, limits);
+  const std::string file = files.where(kName);
+  check_object(config, file);
   const Json& decoder = member_or_null(config, "added_tokens_decoder");
   if (!decoder.is_null()) {
-    const std::string where = path.string() + ": added_tokens_decoder";
+    const std::string where = file + ": added_tokens_decoder";
     check_object(decoder, where);
     for (const auto& [key, entry] : decoder.items()) {
       const TokenId id = id_of_key(key, where);

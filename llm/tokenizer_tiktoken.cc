@@ -107,11 +107,11 @@ void add_specials(BpeData& data) {
 
 }  // namespace
 
-BpeData read_tiktoken(const std::filesystem::path& path, const Limits& limits) {
+BpeData read_tiktoken(const ModelFiles& files, const Limits& limits) {
   BpeData data;
-  data.vocab_source = path.string();
+  data.vocab_source = files.where(kTiktokenFile);
   data.ignore_merges = true;
-  for_each_line(path, limits, [&](std::string_view line, std::size_t number) {
+  for_each_line(files.read(kTiktokenFile, limits), [&](std::string_view line, std::size_t number) {
     data.vocab.push_back(read_line(line, data.vocab_source, number));
   });
   if (data.vocab.empty()) throw_error(ErrorCode::kFormat, "{}: has no tokens", data.vocab_source);

@@ -1,14 +1,11 @@
 #include "pipeline/chat_template.h"
 
 #include "core/json.h"
-#include "core/mapped_file.h"
 #include "core/throw.h"
 
 namespace reelm::pipeline {
 
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::string_view kStart = "<|im_start|>";
 constexpr std::string_view kOpen = "<|im_start|>system";
@@ -47,25 +44,16 @@ std::optional<std::string> plain(std::string_view rest) {
   return std::string(text);
 }
 
-bool is_file(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
-std::string read_text(const fs::path& path, const Limits& limits) {
-  const MappedFile file = map_parsed_file(path, limits);
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 /// `chat_template` of a JSON file: a string, or a list of named ones.
-std::optional<std::string> template_in(const fs::path& path, const Limits& limits) {
-  if (!is_file(path)) return std::nullopt;
-  const Json root = read_json_file(path, limits);
+std::optional<std::string> template_in(const ModelFiles& files, const char* name,
+                                       const Limits& limits) {
+  if (!files.has(name)) return std::nullopt;
+  const Json root = read_json_file(files, name, limits);
   if (!root.is_object() || !root.contains("chat_template")) return std::nullopt;
   const Json& found = root["chat_template"];
   if (found.is_null()) return std::nullopt;
-  if (!found.is_array()) return json_string(root, "chat_template", path.string());
-  const std::string where = path.string() + ": chat_template";
+  if (!found.is_array()) return json_string(root, "chat_template", files.where(name));
+  const std::string where = files.where(name) + ": chat_template";
   for (const Json& named : found) {
     if (json_string(named, "name", where) == "default") {
       return json_string(named, "template", where);
@@ -74,11 +62,11 @@ std::optional<std::string> template_in(const fs::path& path, const Limits& limit
   return std::nullopt;
 }
 
-std::optional<std::string> load_template(const fs::path& model_dir, const Limits& limits) {
-  const fs::path own = model_dir / "chat_template.jinja";
-  if (is_file(own)) return read_text(own, limits);
-  auto found = template_in(model_dir / "chat_template.json", limits);
-  return found ? found : template_in(model_dir / "tokenizer_config.json", limits);
+std::optional<std::string> load_template(const ModelFiles& files, const Limits& limits) {
+  constexpr const char* kOwn = "chat_template.jinja";
+  if (files.has(kOwn)) return files.read(kOwn, limits);
+  auto found = template_in(files, "chat_template.json", limits);
+  return found ? found : template_in(files, "tokenizer_config.json", limits);
 }
 
 }  // namespace
@@ -100,8 +88,8 @@ std::optional<std::string> default_system_of(std::string_view chat_template) {
   return std::nullopt;
 }
 
-std::optional<std::string> load_default_system(const fs::path& model_dir, const Limits& limits) {
-  const std::optional<std::string> found = load_template(model_dir, limits);
+std::optional<std::string> load_default_system(const ModelFiles& files, const Limits& limits) {
+  const std::optional<std::string> found = load_template(files, limits);
   return found ? default_system_of(*found) : std::nullopt;
 }
 

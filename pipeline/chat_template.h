@@ -1,12 +1,12 @@
 // What is read out of a model's chat template. Not installed.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/limits.h"
+#include "core/model_files.h"
 
 namespace reelm::pipeline {
 
@@ -15,10 +15,9 @@ namespace reelm::pipeline {
 /// where each is put together from the messages.
 std::optional<std::string> default_system_of(std::string_view chat_template);
 
-/// The same of a model directory: of chat_template.jinja, else of the key `chat_template` in
+/// The same of a model: of chat_template.jinja, else of the key `chat_template` in
 /// chat_template.json or tokenizer_config.json (of several named ones, "default"). None without a
 /// template. Throws Error{kFormat}, {kLimit} naming a file that cannot be read as such.
-std::optional<std::string> load_default_system(const std::filesystem::path& model_dir,
-                                               const Limits& limits = {});
+std::optional<std::string> load_default_system(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::pipeline

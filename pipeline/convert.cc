@@ -4,7 +4,6 @@
 #include <memory>
 
 #include "core/leftovers.h"
-#include "core/mapped_file.h"
 #include "core/pending_file.h"
 #include "core/tensor_hash.h"
 #include "core/throw.h"
@@ -97,19 +96,18 @@ class Undo {
   bool done_ = false;
 };
 
-/// A copy of `from` that appears as `to` when it is committed.
-std::unique_ptr<PendingFile> copy_aside(const fs::path& from, const fs::path& to,
+/// A copy that appears as `to` when it is committed.
+std::unique_ptr<PendingFile> copy_aside(const std::string& content, const fs::path& to,
                                         const CancelToken* cancel) {
-  const MappedFile file(from);
   auto out = std::make_unique<PendingFile>(to, cancel);
-  out->write(file.bytes().data(), file.bytes().size());
+  out->write(content.data(), content.size());
   return out;
 }
 
 std::int64_t weight_bytes(const Checkpoint& checkpoint) {
   std::int64_t total = 0;
-  for (const SafetensorsFile& file : checkpoint.files()) {
-    total += static_cast<std::int64_t>(fs::file_size(file.path()));
+  for (const fs::path& path : checkpoint.paths()) {
+    total += static_cast<std::int64_t>(fs::file_size(path));
   }
   return total;
 }
@@ -124,7 +122,7 @@ std::map<std::string, std::string> metadata_of(const Model& model, const ModelIn
 }
 
 ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
-  const ModelInfo info = describe_model(in, options.limits);
+  const ModelInfo info = describe_model(in, options.limits, options.mmproj);
   if (info.converted) {
     throw_error(ErrorCode::kInvalidArgument,
                 "{}: was converted before ({}, vision tower {}): convert the original model",
@@ -140,6 +138,7 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
                                       .limits = options.limits,
                                       .packed_cache = {PackedCache::Mode::kOff, {}},
                                       .adapters = options.adapters,
+                                      .mmproj = options.mmproj,
                                       .cancel = options.cancel,
                                       .log = &log});
   Undo undo(out);
@@ -148,10 +147,10 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   // the new one is complete.
   std::vector<std::unique_ptr<PendingFile>> copies;
   for (const char* name : kSideFiles) {
-    std::error_code ignored;
-    if (!fs::is_regular_file(in / name, ignored)) continue;
+    if (!model.files.has(name)) continue;
     undo.add(out / name);
-    copies.push_back(copy_aside(in / name, out / name, options.cancel));
+    copies.push_back(
+        copy_aside(model.files.read(name, options.limits), out / name, options.cancel));
     report.copied.emplace_back(name);
   }
   SafetensorsWriteOptions write;

@@ -20,6 +20,7 @@ struct ConvertOptions {
   /// Replace a model that is in the output directory: all files that convert_model writes, and
   /// those of model_side_files() that the input does not have. Others stay.
   bool force = false;
+  std::filesystem::path mmproj = {};  ///< as in OpenOptions
   Limits limits = {};
   const CancelToken* cancel = nullptr;
   /// Called with "packing" (0 of 0), then "writing" with bytes done and in all.

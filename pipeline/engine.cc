@@ -234,6 +234,7 @@ Engine Engine::open(const std::filesystem::path& model_dir, const EngineOptions&
                                          .limits = options.limits,
                                          .packed_cache = options.packed_cache,
                                          .adapters = options.adapters,
+                                         .mmproj = options.mmproj,
                                          .cancel = options.cancel}),
                   options);
   });

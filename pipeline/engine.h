@@ -35,6 +35,7 @@ struct EngineOptions {
   bool overlap = true;
   PackedCache packed_cache = {};
   Adapters adapters = {};               ///< as in OpenOptions
+  std::filesystem::path mmproj = {};    ///< as in OpenOptions
   const CancelToken* cancel = nullptr;  ///< polled while the engine opens
   /// Media are decoded by confined processes of this, which outlives the engine; null: in this
   /// process.

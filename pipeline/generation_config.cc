@@ -26,13 +26,12 @@ std::vector<llm::TokenId> token_ids(const Json& object, const char* key, const s
 
 }  // namespace
 
-GenerationConfig load_generation_config(const std::filesystem::path& model_dir,
-                                        const Limits& limits) {
+GenerationConfig load_generation_config(const ModelFiles& files, const Limits& limits) {
+  constexpr const char* kName = "generation_config.json";
   GenerationConfig out;
-  const std::filesystem::path path = model_dir / "generation_config.json";
-  if (std::filesystem::exists(path)) {
-    const Json json = read_json_file(path, limits);
-    const std::string where = path.string();
+  if (files.has(kName)) {
+    const Json json = read_json_file(files, kName, limits);
+    const std::string where = files.where(kName);
     if (!json.is_object()) {
       throw_error(ErrorCode::kFormat, "{}: expected an object, found {}", where, json.type_name());
     }
@@ -54,12 +53,11 @@ GenerationConfig load_generation_config(const std::filesystem::path& model_dir,
     }
   }
   if (out.eos_token_id.empty()) {
-    const std::filesystem::path config_path = model_dir / "config.json";
-    const Json config = read_json_file(config_path, limits);
-    out.eos_token_id = token_ids(config, "eos_token_id", config_path.string());
+    const std::string where = files.where("config.json");
+    const Json config = read_json_file(files, "config.json", limits);
+    out.eos_token_id = token_ids(config, "eos_token_id", where);
     if (out.eos_token_id.empty() && config.is_object() && config.contains("text_config")) {
-      out.eos_token_id =
-          token_ids(config["text_config"], "eos_token_id", config_path.string() + ": text_config");
+      out.eos_token_id = token_ids(config["text_config"], "eos_token_id", where + ": text_config");
     }
   }
   return out;

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "../core/limits.h"
+#include "../core/model_files.h"
 #include "../llm/sampler.h"
 #include "../llm/tokenizer.h"
 
@@ -21,9 +21,8 @@ struct GenerationConfig {
   std::string chat_format;  ///< of the first Qwen's models: "chatml" ends answers by its tokens too
 };
 
-/// Reads generation_config.json of a model directory (optional), and eos_token_id of config.json
+/// Reads generation_config.json (optional), and eos_token_id of config.json
 /// where the former does not say. Throws Error naming file and key, found and expected.
-GenerationConfig load_generation_config(const std::filesystem::path& model_dir,
-                                        const Limits& limits = {});
+GenerationConfig load_generation_config(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::pipeline

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <future>
+#include <map>
 
 #include "core/json.h"
 #include "core/throw.h"
@@ -13,6 +14,7 @@
 #include "llm/qwen2/decoder.h"
 #include "llm/qwen2_vl/config.h"
 #include "pipeline/chat_template.h"
+#include "pipeline/model_source.h"
 #include "pipeline/packed_file.h"
 #include "pipeline/packed_store.h"
 #include "vision/qwen2_vl/encoder.h"
@@ -31,13 +33,12 @@ struct Family {
 };
 
 void build_qwen2_vl(Model& model, const layers::WeightReader& reader, const Limits& limits) {
-  const auto decoder = llm::qwen2_vl::load_decoder_config(model.directory, limits);
-  const auto vision = vision::qwen2_vl::load_vision_config(model.directory, limits);
+  const auto decoder = llm::qwen2_vl::load_decoder_config(model.files, limits);
+  const auto vision = vision::qwen2_vl::load_vision_config(model.files, limits);
   if (vision.hidden_size != decoder.hidden_size) {
     throw_error(ErrorCode::kFormat,
                 "{}: vision_config.hidden_size is {}, expected the decoder's hidden_size {}",
-                (model.directory / "config.json").string(), vision.hidden_size,
-                decoder.hidden_size);
+                model.files.where("config.json"), vision.hidden_size, decoder.hidden_size);
   }
   model.tokens.placeholders = decoder.vision_tokens;
   model.vision = vision::qwen2_vl::make_encoder(vision, reader, compute_type(model.dtypes.vision));
@@ -45,14 +46,13 @@ void build_qwen2_vl(Model& model, const layers::WeightReader& reader, const Limi
 }
 
 void build_qwen2(Model& model, const layers::WeightReader& reader, const Limits& limits) {
-  const auto decoder = llm::qwen2::load_decoder_config(model.directory, limits);
-  model.default_system =
-      load_default_system(model.directory, limits).value_or(kDefaultSystemPrompt);
+  const auto decoder = llm::qwen2::load_decoder_config(model.files, limits);
+  model.default_system = load_default_system(model.files, limits).value_or(kDefaultSystemPrompt);
   model.decoder = llm::qwen2::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
 
 void build_qwen(Model& model, const layers::WeightReader& reader, const Limits& limits) {
-  const auto decoder = llm::qwen::load_decoder_config(model.directory, limits);
+  const auto decoder = llm::qwen::load_decoder_config(model.files, limits);
   model.tokens.header_apart = true;
   model.decoder = llm::qwen::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
@@ -65,7 +65,7 @@ constexpr Family kFamilies[] = {
      build_qwen2_vl},
 };
 
-const Family& find_family(const std::filesystem::path& model_dir, const std::string& model_type) {
+const Family& find_family(const ModelFiles& files, const std::string& model_type) {
   for (const Family& family : kFamilies) {
     if (model_type == family.model_type) return family;
   }
@@ -74,10 +74,35 @@ const Family& find_family(const std::filesystem::path& model_dir, const std::str
     known += (known.empty() ? "" : ", ") + std::string(family.model_type);
   }
   throw_error(ErrorCode::kUnsupported, "{}: model_type '{}' is not supported, expected one of: {}",
-              (model_dir / "config.json").string(), model_type, known);
+              files.where("config.json"), model_type, known);
+}
+
+/// What suits the type that most of the decoder's matrices have.
+Dtype gguf_dtype(const Checkpoint& checkpoint) {
+  std::map<DType, std::int64_t> elements;
+  for (const StoredTensor& t : checkpoint.tensors()) {
+    const bool in_layer = t.name.find(".layers.") != std::string::npos;
+    if (in_layer && t.shape.size() == 2) elements[t.dtype] += element_count(t.shape);
+  }
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](auto& a, auto& b) { return a.second < b.second; });
+  switch (most == elements.end() ? DType::kF32 : most->first) {
+    case DType::kF32:
+      return Dtype::kF32;
+    case DType::kF16:
+    case DType::kBF16:
+      return Dtype::kBF16;
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ4_K:
+      return Dtype::kInt4;
+    default:
+      return Dtype::kInt8;
+  }
 }
 
 Dtype stored_dtype(const Checkpoint& checkpoint) {
+  if (checkpoint.is_gguf()) return gguf_dtype(checkpoint);
   const auto& tensors = checkpoint.tensors();
   const auto is_bf16 = [](const StoredTensor& t) { return t.dtype == DType::kBF16; };
   return std::any_of(tensors.begin(), tensors.end(), is_bf16) ? Dtype::kBF16 : Dtype::kF32;
@@ -93,7 +118,7 @@ void check_memory(const Model& model) {
     }
     const bool vision = tensor.name.find("visual.") != std::string::npos;
     const Dtype dtype = vision ? model.dtypes.vision : model.dtypes.decoder;
-    needed += static_cast<double>(tensor.bytes.size() / dtype_size(tensor.dtype)) *
+    needed += static_cast<double>(element_count(tensor.shape)) *
               kernels::bits_per_weight(compute_type(dtype)) / 8.0;
   }
   const std::int64_t available = available_memory_bytes();
@@ -148,7 +173,7 @@ layers::WeightLog build_from(Model& model, std::shared_ptr<const SafetensorsFile
   }
   const layers::WeightReader reader(model.checkpoint, packed, &log, options.cancel,
                                     adapters.empty() ? nullptr : &adapters);
-  find_family(model.directory, model.model_type).build(model, reader, options.limits);
+  find_family(model.files, model.model_type).build(model, reader, options.limits);
   for (const layers::LoraAdapter& adapter : adapters) adapter.check_all_used();
   model.cache = std::move(packed);
   model.check_intact();  // before what was packed of lost pages is kept
@@ -255,8 +280,7 @@ void find_prompt_tokens(Model& model) {
                   model.directory.string(), key, id, content, found);
     }
     if (id < 0) {
-      throw_error(ErrorCode::kFormat, "{}: '{}' is missing",
-                  (model.directory / "config.json").string(), key);
+      throw_error(ErrorCode::kFormat, "{}: '{}' is missing", model.files.where("config.json"), key);
     }
   };
   agree(t.placeholders.image, "image_token_id", "<|image_pad|>");
@@ -346,20 +370,23 @@ std::vector<std::string> supported_model_types() {
   return out;
 }
 
-std::string read_model_type(const std::filesystem::path& model_dir, const Limits& limits) {
+std::string read_model_type(const ModelFiles& files, const Limits& limits) {
   std::error_code ec;
-  if (!std::filesystem::is_directory(model_dir, ec)) {
-    throw_error(ErrorCode::kNotFound, "{}: {}", model_dir.string(),
-                std::filesystem::exists(model_dir, ec)
-                    ? "is not a directory, expected a model directory with config.json"
-                    : "no such model directory");
+  const std::filesystem::path& path = files.path();
+  if (!files.made() && !std::filesystem::is_directory(path, ec)) {
+    throw_error(
+        ErrorCode::kNotFound, "{}: {}", path.string(),
+        std::filesystem::exists(path, ec)
+            ? "is not a directory, expected a model directory with config.json or a GGUF file"
+            : "no such model directory");
   }
-  const std::filesystem::path path = model_dir / "config.json";
-  return json_string(read_json_file(path, limits), "model_type", path.string());
+  return json_string(read_json_file(files, "config.json", limits), "model_type",
+                     files.where("config.json"));
 }
 
 Model Model::replica() const {
   return {.directory = directory,
+          .files = files,
           .model_type = model_type,
           .dtypes = dtypes,
           .weight_source = weight_source,
@@ -386,21 +413,23 @@ void Model::check_intact() const {
   if (cache != nullptr) cache->check_intact();
 }
 
-Model open_model(const std::filesystem::path& model_dir, const OpenOptions& options) {
+Model open_model(const std::filesystem::path& path, const OpenOptions& options) {
   const TimelineSpan span("load", SpanKind::kStage);
   const Limits& limits = options.limits;
+  const ModelSource source = open_model_source(path, options.mmproj, limits);
   Model model;
-  model.directory = model_dir;
-  model.model_type = read_model_type(model_dir, limits);
-  (void)find_family(model_dir, model.model_type);
+  model.files = source.files;
+  model.directory = model.files.path();
+  model.model_type = read_model_type(model.files, limits);
+  (void)find_family(model.files, model.model_type);
   auto tokenizer = std::async(std::launch::async | std::launch::deferred,
                               [&]() -> std::unique_ptr<const llm::Tokenizer> {
                                 const TimelineLane lane(lanes::kTokenizer);
-                                return llm::load_tokenizer(model_dir, limits);
+                                return llm::load_tokenizer(model.files, limits);
                               });
-  model.preprocessor = preprocess::load_preprocessor_config(model_dir, limits);
-  model.generation = load_generation_config(model_dir, limits);
-  model.checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(model_dir, limits));
+  model.preprocessor = preprocess::load_preprocessor_config(model.files, limits);
+  model.generation = load_generation_config(model.files, limits);
+  model.checkpoint = source.checkpoint(limits);
   layers::WeightLog log = load_weights(model, std::move(tokenizer), options);
   if (options.log != nullptr) *options.log = std::move(log);
   find_prompt_tokens(model);

@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "../core/cancel.h"
+#include "../core/checkpoint.h"
 #include "../core/limits.h"
-#include "../core/safetensors.h"
+#include "../core/model_files.h"
 #include "../kernels/matmul.h"
 #include "../llm/decoder.h"
 #include "../llm/mrope.h"
@@ -28,7 +29,10 @@ namespace reelm::pipeline {
 /// What weights and activations are multiplied in. With the quantised ones attention computes in
 /// bf16, and the head (lm_head) is int8 in both.
 enum class Dtype {
-  kAuto,  ///< bf16 for a checkpoint in bf16, f32 for any other; of a converted model, what it has
+  /// bf16 for a checkpoint in bf16, f32 for any other; of a converted model, what it has. Of a GGUF
+  /// file, by the type most of its layers' weights have: f32 for F32, bf16 for F16 and BF16, int4
+  /// for Q4_0, Q4_1 and Q4_K, int8 for the others
+  kAuto,
   kF32,
   kBF16,
   kInt8,  ///< kernels::ComputeType::kInt8
@@ -71,9 +75,10 @@ inline constexpr const char* kDefaultSystemPrompt = "You are a helpful assistant
 
 /// Everything of a model that does not change while it answers.
 struct Model {
-  std::filesystem::path directory;
-  std::string model_type;  ///< of config.json
-  ModelDtypes dtypes;      ///< never kAuto
+  std::filesystem::path directory;  ///< or the GGUF file
+  ModelFiles files;                 ///< config.json and the others, wherever they come from
+  std::string model_type;           ///< of config.json
+  ModelDtypes dtypes;               ///< never kAuto
   WeightSource weight_source = WeightSource::kPacked;
   std::vector<std::string> warnings;  ///< of opening it, one line each: trouble with the cache
   std::shared_ptr<const Checkpoint> checkpoint;
@@ -113,7 +118,7 @@ std::vector<FamilyInfo> supported_families();
 std::vector<std::string> supported_model_types();
 
 /// `model_type` of config.json. Throws Error: kNotFound (no directory, no config.json), kFormat.
-std::string read_model_type(const std::filesystem::path& model_dir, const Limits& limits = {});
+std::string read_model_type(const ModelFiles& files, const Limits& limits = {});
 
 /// How a model is opened.
 struct OpenOptions {
@@ -123,17 +128,19 @@ struct OpenOptions {
   /// Merged into the weights one after the other. Such weights are packed at each opening: the
   /// packed cache is neither read nor filled.
   Adapters adapters = {};
+  std::filesystem::path mmproj = {};    ///< of a GGUF model: the file with its vision tower
   const CancelToken* cancel = nullptr;  ///< polled between weights, while hashing and writing
   layers::WeightLog* log = nullptr;     ///< filled when not null: keeps the packed weights alive
 };
 
-/// Opens a directory in the Hugging Face layout, or one that reelm convert made of one. Throws
-/// Error naming what is missing or does not fit: kNotFound, kFormat (damaged converted weights
-/// too), kUnsupported (a model_type of another family: lists the known ones; converted weights of
-/// another layout version), kInvalidArgument (dtypes other than those it was converted to, adapters
-/// for converted weights), kLimit, kOutOfMemory (weights larger than the memory that is free),
-/// kCancelled; and as layers::LoraAdapter.
-Model open_model(const std::filesystem::path& model_dir, const OpenOptions& options = {});
+/// Opens a directory in the Hugging Face layout, or one that reelm convert made of one, or a GGUF
+/// file (model_source.h, whose errors are thrown too; a directory that holds one is as good).
+/// Throws Error naming what is missing or does not fit: kNotFound, kFormat (damaged converted
+/// weights too), kUnsupported (a model_type of another family: lists the known ones; converted
+/// weights of another layout version), kInvalidArgument (dtypes other than those it was converted
+/// to, adapters for converted weights), kLimit, kOutOfMemory (weights larger than the memory that
+/// is free), kCancelled; and as layers::LoraAdapter.
+Model open_model(const std::filesystem::path& path, const OpenOptions& options = {});
 
 /// The model to use when none is named: $REELM_MODEL; else the demo model, at
 /// <program>/../share/reelm/models/demo of an installed prefix, or models/demo above the program in

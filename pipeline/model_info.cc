@@ -5,10 +5,11 @@
 #include <map>
 
 #include "core/checked.h"
+#include "core/checkpoint.h"
 #include "core/json.h"
-#include "core/safetensors.h"
 #include "core/timeline.h"
 #include "pipeline/model.h"
+#include "pipeline/model_source.h"
 #include "pipeline/packed_file.h"
 
 namespace reelm::pipeline {
@@ -25,12 +26,6 @@ void flatten(const Json& json, const std::string& prefix,
       out.emplace_back(name, value.dump(-1, ' ', false, Json::error_handler_t::replace));
     }
   }
-}
-
-std::int64_t elements(const std::vector<std::int64_t>& shape) {
-  std::int64_t n = 1;
-  for (const std::int64_t size : shape) n = checked_mul(n, size, "tensor");
-  return n;
 }
 
 /// A count of __metadata__; 0 when it is not one.
@@ -51,15 +46,18 @@ void describe_converted(const SafetensorsFile& file, ModelInfo& info) {
 
 }  // namespace
 
-ModelInfo describe_model(const std::filesystem::path& model_dir, const Limits& limits) {
+ModelInfo describe_model(const std::filesystem::path& path, const Limits& limits,
+                         const std::filesystem::path& mmproj) {
   const TimelineSpan span("describe", SpanKind::kStage);
   ModelInfo info;
-  info.model_type = read_model_type(model_dir, limits);
+  const ModelSource source = open_model_source(path, mmproj, limits);
+  info.model_type = read_model_type(source.files, limits);
   const auto known = supported_model_types();
   info.supported = std::find(known.begin(), known.end(), info.model_type) != known.end();
-  flatten(read_json_file(model_dir / "config.json", limits), "", info.config);
+  flatten(read_json_file(source.files, "config.json", limits), "", info.config);
 
-  const Checkpoint checkpoint = Checkpoint::open(model_dir, limits);
+  const auto opened = source.checkpoint(limits);
+  const Checkpoint& checkpoint = *opened;
   std::map<std::string, std::int64_t> bytes;
   for (const StoredTensor& t : checkpoint.tensors()) {
     info.tensors.push_back({t.name, dtype_name(t.dtype), t.shape});
@@ -72,7 +70,7 @@ ModelInfo describe_model(const std::filesystem::path& model_dir, const Limits& l
   std::sort(info.tensors.begin(), info.tensors.end(),
             [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
   for (const TensorInfo& t : info.tensors) {
-    const std::int64_t n = elements(t.shape);
+    const std::int64_t n = element_count(t.shape);
     info.parameters = checked_add(info.parameters, n, "parameters");
     if (t.name.find("visual.") != std::string::npos) info.vision_parameters += n;
   }
@@ -80,7 +78,7 @@ ModelInfo describe_model(const std::filesystem::path& model_dir, const Limits& l
     describe_converted(checkpoint.files()[0], info);
   }
   info.stored_bytes.assign(bytes.begin(), bytes.end());
-  info.files = static_cast<std::int64_t>(checkpoint.files().size());
+  info.files = static_cast<std::int64_t>(checkpoint.paths().size());
   return info;
 }
 

@@ -38,8 +38,9 @@ struct ModelInfo {
   std::optional<ConvertedInfo> converted;
 };
 
-/// Reads config.json and the headers of the weights. Throws Error as open_model; a model_type that
-/// is not supported is reported, not refused.
-ModelInfo describe_model(const std::filesystem::path& model_dir, const Limits& limits = {});
+/// Reads config.json and the headers of the weights; `path` and `mmproj` as in open_model_source.
+/// Throws Error as open_model; a model_type that is not supported is reported, not refused.
+ModelInfo describe_model(const std::filesystem::path& path, const Limits& limits = {},
+                         const std::filesystem::path& mmproj = {});
 
 }  // namespace reelm::pipeline

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/aligned_buffer.h"
+#include "core/parallel.h"
 #include "core/tensor_hash.h"
 #include "core/throw.h"
+#include "kernels/dequantize.h"
 
 namespace reelm::pipeline {
 
@@ -41,10 +44,33 @@ void check_packed_file(const SafetensorsFile& file, const CancelToken* cancel) {
   }
 }
 
+namespace {
+
+/// The tensor in a type that safetensors files have: quantised ones as BF16, in `floats`.
+StoredTensor plain_tensor(StoredTensor tensor, std::vector<AlignedBuffer<bf16_t>>& floats) {
+  if (!is_quantized(tensor.dtype)) return tensor;
+  const std::int64_t n = element_count(tensor.shape), cols = tensor.shape.back();
+  auto& out = floats.emplace_back(static_cast<std::size_t>(n));
+  parallel_for(n / cols, 16, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (std::int64_t i = begin; i < end; ++i) {
+      kernels::dequantize(tensor.dtype, tensor.bytes.data() + dtype_bytes(tensor.dtype, i * cols),
+                          row.data(), cols);
+      std::transform(row.begin(), row.end(), out.data() + i * cols, to_bf16);
+    }
+  });
+  tensor.dtype = DType::kBF16;
+  tensor.bytes = std::as_bytes(std::span(out.data(), out.size()));
+  return tensor;
+}
+
+}  // namespace
+
 void write_packed_file(const std::filesystem::path& path, const layers::WeightLog& log,
                        const Checkpoint* checkpoint, std::map<std::string, std::string> metadata,
                        SafetensorsWriteOptions options) {
   std::vector<StoredTensor> tensors;
+  std::vector<AlignedBuffer<bf16_t>> floats;
   for (const layers::WeightLog::Packed& packed : log.packed) {
     const auto bytes = packed.weight.packed_bytes();
     REELM_CHECK(bytes.size() % 64 == 0);  // so that the next one is aligned too
@@ -54,7 +80,9 @@ void write_packed_file(const std::filesystem::path& path, const layers::WeightLo
     std::vector<std::string> names = log.stored;
     std::sort(names.begin(), names.end());
     names.erase(std::unique(names.begin(), names.end()), names.end());
-    for (const std::string& name : names) tensors.push_back(*checkpoint->find(name));
+    for (const std::string& name : names) {
+      tensors.push_back(plain_tensor(*checkpoint->find(name), floats));
+    }
   }
   const auto by_name = [](const StoredTensor& a, const StoredTensor& b) { return a.name < b.name; };
   std::sort(tensors.begin(), tensors.end(), by_name);

@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "core/safetensors.h"
+#include "core/checkpoint.h"
 #include "layers/weight_reader.h"
 #include "pipeline/model.h"
 
@@ -42,7 +42,8 @@ bool is_packed_file(const SafetensorsFile& file);
 void check_packed_file(const SafetensorsFile& file, const CancelToken* cancel);
 
 /// Writes `log.packed`, then `log.stored` as `checkpoint` has them (null: not at all), with
-/// `metadata` and the checksum. Takes a pass over the data for the checksum, no memory. Throws as
+/// `metadata` and the checksum; of those, quantised ones (a GGUF file's embeddings) as BF16, the
+/// only ones that take memory. Takes a pass over the data for the checksum. Throws as
 /// write_safetensors.
 void write_packed_file(const std::filesystem::path& path, const layers::WeightLog& log,
                        const Checkpoint* checkpoint, std::map<std::string, std::string> metadata,

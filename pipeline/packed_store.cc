@@ -11,7 +11,6 @@
 #include <ctime>
 
 #include "core/host.h"
-#include "core/mapped_file.h"
 #include "core/tensor_hash.h"
 #include "core/throw.h"
 #include "pipeline/packed_file.h"
@@ -34,9 +33,9 @@ constexpr std::int64_t kRacySeconds = 1;
 std::string fingerprint_of(const Checkpoint& checkpoint, bool& settled) {
   std::string text;
   settled = true;
-  for (const SafetensorsFile& file : checkpoint.files()) {
+  for (const fs::path& path : checkpoint.paths()) {
     struct stat st {};
-    const bool known = ::stat(file.path().c_str(), &st) == 0;
+    const bool known = ::stat(path.c_str(), &st) == 0;
     settled = settled && known && std::time(nullptr) - st.st_ctim.tv_sec > kRacySeconds;
     text += fmt::format("{} {}.{} {}.{} {};", st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
                         st.st_ctim.tv_sec, st.st_ctim.tv_nsec, st.st_ino);
@@ -130,8 +129,8 @@ PackedStore::PackedStore(const PackedCache& options, const Model& model, const L
     }
     min_bytes_ = kKeptUnaskedBytes;
   }
-  const MappedFile config(model.directory / "config.json");
-  config_ = hash_string(hash_bytes(config.bytes()));
+  const std::string config = model.files.read("config.json", limits);
+  config_ = hash_string(hash_bytes(std::as_bytes(std::span(config))));
   fingerprint_ = fingerprint_of(*model.checkpoint, settled_);
 }
 

@@ -220,6 +220,7 @@ VerifyReport verify_golden(const std::filesystem::path& path, const VerifyOption
                                            .limits = options.limits,
                                            .packed_cache = {PackedCache::Mode::kOff, {}},
                                            .adapters = options.adapters,
+                                           .mmproj = options.mmproj,
                                            .cancel = options.cancel,
                                            .kv_dtype = options.kv_dtype});
   const ModelDtypes& dtypes = engine.model().dtypes;

@@ -12,6 +12,7 @@ namespace reelm::pipeline {
 
 struct VerifyOptions {
   std::filesystem::path model;               ///< empty: as the golden says
+  std::filesystem::path mmproj = {};         ///< as in OpenOptions
   std::vector<std::filesystem::path> media;  ///< empty: as the golden says
   ModelDtypes dtypes = {Dtype::kF32, Dtype::kAuto};
   Adapters adapters = {};  ///< as in OpenOptions

@@ -27,11 +27,12 @@ std::optional<std::int64_t> optional_int(const Json& object, std::string_view ke
   return json_int(object, key, where, min, max);
 }
 
-std::optional<Section> read_section(const std::filesystem::path& path, const Limits& limits) {
-  if (!std::filesystem::exists(path)) return std::nullopt;
-  Section section{read_json_file(path, limits), path.filename().string()};
+std::optional<Section> read_section(const ModelFiles& files, const char* name,
+                                    const Limits& limits) {
+  if (!files.has(name)) return std::nullopt;
+  Section section{read_json_file(files, name, limits), name};
   if (!section.object.is_object()) {
-    throw_error(ErrorCode::kFormat, "{}: expected an object, found {}", path.string(),
+    throw_error(ErrorCode::kFormat, "{}: expected an object, found {}", files.where(name),
                 section.object.type_name());
   }
   return section;
@@ -142,15 +143,14 @@ void read_video(const Section& s, PreprocessorConfig& config) {
 
 }  // namespace
 
-PreprocessorConfig load_preprocessor_config(const std::filesystem::path& model_dir,
-                                            const Limits& limits) {
+PreprocessorConfig load_preprocessor_config(const ModelFiles& files, const Limits& limits) {
   std::error_code ignored;
-  if (!std::filesystem::is_directory(model_dir, ignored)) {
-    throw_error(ErrorCode::kNotFound, "{}: no such model directory", model_dir.string());
+  if (!files.made() && !std::filesystem::is_directory(files.path(), ignored)) {
+    throw_error(ErrorCode::kNotFound, "{}: no such model directory", files.path().string());
   }
-  const auto processor = read_section(model_dir / "processor_config.json", limits);
-  const auto image_file = read_section(model_dir / "preprocessor_config.json", limits);
-  const auto video_file = read_section(model_dir / "video_preprocessor_config.json", limits);
+  const auto processor = read_section(files, "processor_config.json", limits);
+  const auto image_file = read_section(files, "preprocessor_config.json", limits);
+  const auto video_file = read_section(files, "video_preprocessor_config.json", limits);
 
   // transformers prefers the section of processor_config.json, where recent versions save it.
   auto image = nested(processor, "image_processor");

@@ -3,10 +3,10 @@
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 
 #include "../core/limits.h"
+#include "../core/model_files.h"
 
 namespace reelm::preprocess {
 
@@ -39,7 +39,7 @@ struct PreprocessorConfig {
 };
 
 /// Reads `processor_config.json`, `video_preprocessor_config.json` and `preprocessor_config.json`
-/// of a model directory, each of them optional. Image limits come from preprocessor_config.json (or
+/// of a model, each of them optional. Image limits come from preprocessor_config.json (or
 /// the `image_processor` of processor_config.json); video limits only from a file or section
 /// written for video: `video_processor` of processor_config.json, video_preprocessor_config.json,
 /// or a preprocessor_config.json that names a `video_processor_type`. Limits are spelt `size:
@@ -47,7 +47,6 @@ struct PreprocessorConfig {
 /// Throws Error: kNotFound (no such directory), kFormat (wrong types or values; names file and
 /// key), kUnsupported (do_resize, do_rescale or do_normalize switched off, a filter other than
 /// bicubic), kLimit.
-PreprocessorConfig load_preprocessor_config(const std::filesystem::path& model_dir,
-                                            const Limits& limits = {});
+PreprocessorConfig load_preprocessor_config(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::preprocess

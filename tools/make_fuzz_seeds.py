@@ -40,6 +40,29 @@ def safetensors_seeds():
     yield "outside.json", json.dumps(index).encode()
 
 
+def gguf_seeds():
+    def text(s):
+        return struct.pack("<Q", len(s)) + s.encode()
+
+    def file(tensors, values=b"", n_values=0, version=3, alignment=32):
+        infos, data = b"", b""
+        for name, kind, sizes, n in tensors:
+            infos += text(name) + struct.pack(f"<I{len(sizes)}QIQ", len(sizes), *sizes, kind, len(data))
+            data += bytes(range(n % 256)) + bytes(n - n % 256)
+            data += bytes(-len(data) % alignment)
+        head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), n_values) + values + infos
+        return head + bytes(-len(head) % alignment) + data
+
+    yield "empty", file([])
+    yield "golden", (GOLDENS / "gguf/types.gguf").read_bytes()
+    yield "two", file([("a", 0, [3, 2], 24), ("b", 8, [32, 2], 68)], version=2)
+    yield "unknown", file([("a", 10, [256], 84), ("b", 0, [1], 4)])
+    aligned = text("general.alignment") + struct.pack("<II", 4, 64)
+    yield "aligned", file([("a", 0, [1], 4), ("b", 1, [1], 2)], aligned, 1, alignment=64)
+    names = text("names") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b")
+    yield "array", file([], names, 1)
+
+
 def config_seeds():
     def merged(files):
         settings = {}
@@ -180,7 +203,7 @@ def numbered_seeds():
 
 
 SEEDS = {
-    "safetensors": safetensors_seeds, "config": config_seeds, "tokenizer": tokenizer_seeds,
+    "safetensors": safetensors_seeds, "gguf": gguf_seeds, "config": config_seeds, "tokenizer": tokenizer_seeds,
     "sentencepiece": sentencepiece_seeds, "prompt": prompt_seeds, "media": media_seeds,
     "remote_decoder": remote_decoder_seeds, "seek": numbered_seeds, "resize": numbered_seeds,
     "kernels": numbered_seeds,

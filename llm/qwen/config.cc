@@ -34,10 +34,9 @@ std::int64_t read_intermediate_size(const Json& root, const std::string& where) 
 
 }  // namespace
 
-DecoderConfig load_decoder_config(const std::filesystem::path& model_dir, const Limits& limits) {
-  const std::filesystem::path path = model_dir / "config.json";
-  const std::string where = path.string();
-  const Json root = read_json_file(path, limits);
+DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits) {
+  const std::string where = files.where("config.json");
+  const Json root = read_json_file(files, "config.json", limits);
   check_supported(root, where);
   DecoderConfig out;
   qwen2::DecoderConfig& c = out.decoder;

@@ -2,9 +2,8 @@
 // are longer than those it was trained on.
 #pragma once
 
-#include <filesystem>
-
 #include "../../core/limits.h"
+#include "../../core/model_files.h"
 #include "../qwen2/config.h"
 
 namespace reelm::llm::qwen {
@@ -17,11 +16,10 @@ struct DecoderConfig {
   bool use_logn_attn = false;
 };
 
-/// Reads config.json of a model directory of the family qwen (configuration_qwen.py). Throws Error
+/// Reads config.json of a model of the family qwen (configuration_qwen.py). Throws Error
 /// naming the key, what was found and what was expected: kUnsupported for towers (Qwen-VL,
 /// Qwen-Audio), biases in all layers (no_bias), a rotary embedding of a part of a head (rotary_pct)
 /// and unscaled attention.
-DecoderConfig load_decoder_config(const std::filesystem::path& model_dir,
-                                  const Limits& limits = {});
+DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::llm::qwen

@@ -95,12 +95,12 @@ void check_decoder_config(const DecoderConfig& c, const std::string& where) {
   }
 }
 
-DecoderConfig load_decoder_config(const std::filesystem::path& model_dir, const Limits& limits) {
-  const std::filesystem::path path = model_dir / "config.json";
-  DecoderConfig c =
-      read_decoder_config(read_json_file(path, limits), path.string(), {"default"}, 10'000.0);
+DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits) {
+  const std::string where = files.where("config.json");
+  DecoderConfig c = read_decoder_config(read_json_file(files, "config.json", limits), where,
+                                        {"default"}, 10'000.0);
   c.mrope_section = {c.head_dim / 2, 0, 0};
-  check_decoder_config(c, path.string());
+  check_decoder_config(c, where);
   return c;
 }
 

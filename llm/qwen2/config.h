@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <vector>
 
 #include "../../core/limits.h"
+#include "../../core/model_files.h"
 #include "../mrope.h"
 
 namespace reelm::llm::qwen2 {
@@ -29,9 +29,8 @@ struct DecoderConfig {
   VisionTokenIds vision_tokens;  // whose rows come from a vision tower; of text models none
 };
 
-/// Reads config.json of a model directory of the family qwen2. Throws Error naming the key, what
+/// Reads config.json of a model of the family qwen2. Throws Error naming the key, what
 /// was found and what was expected: kUnsupported for sliding windows and scaled rotary embeddings.
-DecoderConfig load_decoder_config(const std::filesystem::path& model_dir,
-                                  const Limits& limits = {});
+DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::llm::qwen2

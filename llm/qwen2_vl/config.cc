@@ -30,20 +30,18 @@ std::vector<std::int64_t> read_mrope_section(const Json& text, const std::string
 
 }  // namespace
 
-DecoderConfig load_decoder_config(const std::filesystem::path& model_dir, const Limits& limits) {
-  const std::filesystem::path path = model_dir / "config.json";
-  const Json root = read_json_file(path, limits);
+DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits) {
+  const std::string file = files.where("config.json");
+  const Json root = read_json_file(files, "config.json", limits);
   const bool nested = root.is_object() && root.contains("text_config");
   const Json& text = nested ? root["text_config"] : root;
-  const std::string where = path.string() + (nested ? ": text_config" : "");
+  const std::string where = file + (nested ? ": text_config" : "");
 
   DecoderConfig c = qwen2::read_decoder_config(text, where, {"default", "mrope"}, 1'000'000.0);
   c.mrope_section = read_mrope_section(text, where);
-  c.tie_word_embeddings =
-      json_bool_or(root, "tie_word_embeddings", path.string(), c.tie_word_embeddings);
+  c.tie_word_embeddings = json_bool_or(root, "tie_word_embeddings", file, c.tie_word_embeddings);
   const auto token = [&](const char* key) {
-    return static_cast<TokenId>(
-        json_int_or(root, key, path.string(), 0, c.vocab_size - 1, TokenId{-1}));
+    return static_cast<TokenId>(json_int_or(root, key, file, 0, c.vocab_size - 1, TokenId{-1}));
   };
   c.vision_tokens = {token("image_token_id"), token("video_token_id")};
   qwen2::check_decoder_config(c, where);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "core/checkpoint.h"
 #include "core/error.h"
 
 namespace reelm {

@@ -2,7 +2,7 @@
 // Holds: what was accepted lies inside the file, all of it can be read, and is found by its name.
 #include <numeric>
 
-#include "core/safetensors.h"
+#include "core/checkpoint.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace reelm::fuzz {

@@ -45,8 +45,7 @@ class LoraTest : public PackedTest {
     Json json = Json::parse(contents(path));
     change(json);
     put(path, json.dump());
-    const Error error =
-        error_of([&] { (void)layers::LoraAdapter::open(path.parent_path(), 1.0); });
+    const Error error = error_of([&] { (void)layers::LoraAdapter::open(path.parent_path(), 1.0); });
     fs::remove_all(path.parent_path());
     return error;
   }
@@ -101,8 +100,8 @@ TEST_F(LoraTest, UpdatesAddUp) {
 TEST_F(LoraTest, AConvertedModelHasItMerged) {
   const ModelDtypes int8 = {Dtype::kInt8, Dtype::kInt8};
   const Adapters merged = {{.directory = adapter("demo")}};
-  const auto expected = logits_of(open_model(
-      REELM_DEMO_MODEL, {.dtypes = int8, .packed_cache = kNoCache, .adapters = merged}));
+  const auto expected = logits_of(
+      open_model(REELM_DEMO_MODEL, {.dtypes = int8, .packed_cache = kNoCache, .adapters = merged}));
   (void)convert_model(REELM_DEMO_MODEL, dir_ / "out", {.dtypes = int8, .adapters = merged});
   fs::remove_all(merged[0].directory);
   EXPECT_EQ(logits_of(open_model(dir_ / "out")), expected);
@@ -157,7 +156,9 @@ TEST_F(LoraTest, TensorsThatDoNotFitAreRefused) {
               ErrorCode::kUnsupported, {"x.lora_embedding_A", ".lora_A.weight"});
   expect_says(tensor_error([](Tensors& t) { t.erase(t.begin()); }), ErrorCode::kNotFound,
               {"layers.0.mlp.down_proj", "no lora_A.weight"});
-  expect_says(tensor_error([](Tensors& t) { t[0].shape = {t[0].shape[1], t[0].shape[0]}; }),
+  expect_says(tensor_error([](Tensors& t) {
+                t[0].shape = {t[0].shape[1], t[0].shape[0]};
+              }),
               ErrorCode::kFormat, {"layers.0.mlp.down_proj.lora_A.weight", "expected"});
   expect_says(tensor_error([](Tensors& t) { t[0].shape.push_back(1); }), ErrorCode::kFormat,
               {"layers.0.mlp.down_proj.lora_A.weight", "expected two sizes"});
@@ -170,8 +171,8 @@ TEST_F(LoraTest, TensorsThatDoNotFitAreRefused) {
   };
   expect_says(tensor_error(rename("base_model.model.model.layers.99.mlp.down_proj")),
               ErrorCode::kFormat, {"layers.99.mlp.down_proj", "does not have"});
-  expect_says(tensor_error(rename("base_model.model.model.embed_tokens")),
-              ErrorCode::kUnsupported, {"embed_tokens", "only linear layers"});
+  expect_says(tensor_error(rename("base_model.model.model.embed_tokens")), ErrorCode::kUnsupported,
+              {"embed_tokens", "only linear layers"});
   expect_says(tensor_error(rename("base_model.model.model.norm")), ErrorCode::kUnsupported,
               {"norm", "only linear layers"});
   expect_says(tensor_error(rename("model.language_model.layers.1.mlp.down_proj")),

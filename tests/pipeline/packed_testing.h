@@ -21,7 +21,8 @@ namespace reelm::pipeline {
 
 namespace fs = std::filesystem;
 
-/// Logits of the first three tokens about a picture: every weight has a part in them.
+/// Logits of the first three tokens about a picture (where the model takes one): every weight has a
+/// part in them.
 inline std::vector<float> logits_of(Model model) {
   struct Collector : Observer {
     std::vector<float> all;
@@ -29,11 +30,15 @@ inline std::vector<float> logits_of(Model model) {
       all.insert(all.end(), logits.data(), logits.data() + logits.size(0));
     }
   } collector;
+  std::vector<preprocess::MediaSource> media;
+  if (model.vision != nullptr) {
+    media.push_back(preprocess::MediaSource::from_path(fs::path(REELM_TEST_MEDIA) / "square.png"));
+  }
   Engine engine(std::move(model), {});
-  Request request = Request::question(
-      {preprocess::MediaSource::from_path(fs::path(REELM_TEST_MEDIA) / "square.png")}, "What?");
+  Request request = Request::question(media, "What?");
   request.generation.max_new_tokens = 3;
   request.generation.temperature = 0.0;
+  request.sampling.min_pixels = 3136;
   request.sampling.max_pixels = 12544;
   request.observer = &collector;
   (void)engine.ask(request);

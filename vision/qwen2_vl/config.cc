@@ -11,10 +11,9 @@ constexpr std::int64_t kMaxWidth = 1 << 20;
 constexpr std::int64_t kMaxDepth = 1 << 12;
 }  // namespace
 
-VisionConfig load_vision_config(const std::filesystem::path& model_dir, const Limits& limits) {
-  const std::filesystem::path path = model_dir / "config.json";
-  const Json root = read_json_file(path, limits);
-  const std::string where = path.string() + ": vision_config";
+VisionConfig load_vision_config(const ModelFiles& files, const Limits& limits) {
+  const Json root = read_json_file(files, "config.json", limits);
+  const std::string where = files.where("config.json") + ": vision_config";
   if (!root.is_object() || !root.contains("vision_config") || !root["vision_config"].is_object()) {
     throw_error(ErrorCode::kFormat, "{} is missing or not an object", where);
   }

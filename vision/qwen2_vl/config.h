@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 
 #include "../../core/limits.h"
+#include "../../core/model_files.h"
 
 namespace reelm::vision::qwen2_vl {
 
@@ -28,8 +28,8 @@ struct VisionConfig {
   }
 };
 
-/// Reads config.json of a model directory: both layouts (`in_chans` and `in_channels`). Throws
+/// Reads config.json: both layouts (`in_chans` and `in_channels`). Throws
 /// Error naming the key, what was found and what was expected.
-VisionConfig load_vision_config(const std::filesystem::path& model_dir, const Limits& limits = {});
+VisionConfig load_vision_config(const ModelFiles& files, const Limits& limits = {});
 
 }  // namespace reelm::vision::qwen2_vl

@@ -1,0 +1,31 @@
+// GGUF files made of the random models (random_model.h), as llama.cpp's converter would.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "core/dtype.h"
+
+namespace reelm::test {
+
+struct GgufModelOptions {
+  /// Of the decoder's matrices (their rows must be whole blocks): Q8_0, Q4_0, or kU8 for the type
+  /// they are stored in.
+  DType type = DType::kU8;
+  /// Names of the tower's MLP as the old converter wrote them.
+  bool swapped_mlp = false;
+};
+
+struct GgufModelPaths {
+  std::filesystem::path model;    ///< DIR/model.gguf
+  std::filesystem::path mmproj;   ///< DIR/mmproj.gguf; empty for text models
+  std::filesystem::path as_made;  ///< DIR/hf: the random model, in the Hugging Face layout
+  /// DIR/floats: the same with its matrices in F32, as they are after quantising; only with a type
+  std::filesystem::path floats;
+};
+
+/// Makes the model of the spec `name` in `dir`, in both layouts.
+GgufModelPaths write_gguf_model(const std::filesystem::path& dir, const std::string& name,
+                                const GgufModelOptions& options = {});
+
+}  // namespace reelm::test
