@@ -46,6 +46,9 @@ Cost plus(Cost a, const Cost& b) {
 /// a row not counted); read and written once.
 Cost layer_norm(double n, double dim) { return {8 * n * dim, 2 * n * dim * kF32}; }
 
+/// RMSNorm: squares 2, scales 2 operations an element; read and written once.
+Cost rms_norm(double n, double dim) { return {4 * n * dim, 2 * n * dim * kF32}; }
+
 /// x += delta, then RMSNorm of x: 1 + 2 + 2 operations; reads x and delta, writes x and the result.
 Cost add_rms_norm(double n, double dim) { return {5 * n * dim, 4 * n * dim * kF32}; }
 
@@ -96,7 +99,7 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
   const Cost kv_write = {0, rows * 2 * kv * (kF32 + f.kv_bytes)};
   // The first norm of all reads and writes without a sum; then two a layer.
   const Cost norms =
-      plus(Cost{4 * rows * hidden, 2 * rows * hidden * kF32},
+      plus(rms_norm(rows, hidden),
            times(2, all_but_last(add_rms_norm(rows, hidden), add_rms_norm(last, hidden))));
   return {
       {"norm", norms},
@@ -111,36 +114,68 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
   };
 }
 
-}  // namespace
+/// What a family's tower does in its own way.
+struct TowerKind {
+  double hidden_products;  // of the MLP, before the last: fc1; gate and up
+  Cost (*norm)(double n, double dim);
+  double pairs;  // patches times those they attend to, of all blocks and a slice
+};
 
-StageCosts vision_costs(const vision::qwen2_vl::VisionConfig& c, const GridThw& grid,
-                        const Formats& f) {
+StageCosts tower_costs(const vision::TowerSizes& c, const GridThw& grid, const Formats& f,
+                       const TowerKind& kind) {
   const auto slices = static_cast<double>(grid[0]);
   const auto n = static_cast<double>(grid[1] * grid[2]);
   const auto d = static_cast<double>(c.embed_dim);
   const auto hidden = static_cast<double>(c.intermediate_size);
   const auto depth = static_cast<double>(c.depth);
-  const auto merge = static_cast<double>(c.spatial_merge_size * c.spatial_merge_size);
+  const auto merged = static_cast<double>(c.merged_dim());
   const double w = f.weight_bytes;
-  Cost mlp = chain(n, d, hidden, d, 1, w);
+  Cost mlp = chain(n, d, hidden, d, kind.hidden_products, w);
   mlp.bytes += n * d * kF32;  // adds to the residual
-  // Two products of n x n by head_dim a head; q, k, v in and the mix out, no scores in memory.
-  const Cost attention = {4 * n * n * d, 4 * n * d * kF32, Unit::kMatrix, 4 * n * n * d};
-  const Cost merger = plus(layer_norm(n, d), chain(n / merge, d * merge, d * merge,
-                                                   static_cast<double>(c.hidden_size), 1, w));
+  // Two products of a pair by head_dim a head; q, k, v in and the mix out, no scores in memory.
+  const double attention_flop = 4 * kind.pairs * d;
+  const Cost attention = {attention_flop, depth * 4 * n * d * kF32, Unit::kMatrix, attention_flop};
+  const Cost merger = plus(kind.norm(n, d), chain(n * d / merged, merged, merged,
+                                                  static_cast<double>(c.hidden_size), 1, w));
   StageCosts parts = {
       {"patch_embed", product(n, static_cast<double>(c.patch_dim()), d, f.kept_bytes)},
-      {"norm", times(2 * depth, layer_norm(n, d))},
+      {"norm", times(2 * depth, kind.norm(n, d))},
       {"qkv", times(depth, product(n, d, 3 * d, w))},
       {"rotary", times(depth, rotary(n, 2 * static_cast<double>(c.num_heads),
                                      static_cast<double>(c.head_dim())))},
-      {"attention", times(depth, attention)},
+      {"attention", attention},
       {"proj", times(depth, product_onto(n, d, d, w))},
       {"mlp", times(depth, mlp)},
       {"merger", merger},
   };
   for (auto& part : parts) part.second = times(slices, part.second);
   return with_sum("vit", std::move(parts));
+}
+
+/// A side of `length` cut into windows of `side`: the sum of their squares. The product of two such
+/// sums is the pairs inside of windows.
+double window_squares(std::int64_t length, std::int64_t side) {
+  const auto whole = static_cast<double>(length / side), rest = static_cast<double>(length % side);
+  return whole * static_cast<double>(side * side) + rest * rest;
+}
+
+}  // namespace
+
+StageCosts vision_costs(const vision::qwen2_vl::VisionConfig& c, const GridThw& grid,
+                        const Formats& f) {
+  const auto n = static_cast<double>(grid[1] * grid[2]);
+  const auto depth = static_cast<double>(c.depth);
+  return tower_costs(c, grid, f, {1, &layer_norm, depth * n * n});
+}
+
+StageCosts vision_costs(const vision::qwen2_5_vl::VisionConfig& c, const GridThw& grid,
+                        const Formats& f) {
+  const auto n = static_cast<double>(grid[1] * grid[2]);
+  const std::int64_t side = c.window_side() * c.spatial_merge_size;
+  const double window_pairs = window_squares(grid[1], side) * window_squares(grid[2], side);
+  double pairs = 0.0;
+  for (std::int64_t i = 0; i < c.depth; ++i) pairs += c.full_attention(i) ? n * n : window_pairs;
+  return tower_costs(c, grid, f, {2, &rms_norm, pairs});
 }
 
 StageCosts prefill_costs(const llm::qwen2_vl::DecoderConfig& c, std::int64_t n, const Formats& f) {

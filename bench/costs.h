@@ -10,6 +10,7 @@
 
 #include "core/patch_batch.h"
 #include "llm/qwen2_vl/config.h"
+#include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
 
 namespace reelm::bench {
@@ -48,6 +49,9 @@ struct Formats {
 /// The vision tower over grid[0] slices of grid[1] x grid[2] patches, each encoded on its own:
 /// "vit" with patch_embed, qkv, rotary, attention, proj, mlp, norm, merger.
 StageCosts vision_costs(const vision::qwen2_vl::VisionConfig& config, const GridThw& grid,
+                        const Formats& formats);
+/// The same where most blocks attend inside of windows.
+StageCosts vision_costs(const vision::qwen2_5_vl::VisionConfig& config, const GridThw& grid,
                         const Formats& formats);
 
 /// A prompt of n tokens into an empty cache: "merge", then "prefill" with qkv, rotary, kv_write,

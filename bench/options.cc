@@ -13,6 +13,7 @@
 #include "bench/clock.h"
 #include "core/throw.h"
 #include "llm/qwen/config.h"
+#include "llm/qwen2_5_vl/config.h"
 
 namespace reelm::bench {
 
@@ -64,6 +65,10 @@ pipeline::SyntheticSizes sizes_of(const std::filesystem::path& directory, const 
   }
   if (model_type == "qwen2") {
     return {llm::qwen2::load_decoder_config(directory, limits), {}, false, model_type};
+  }
+  if (model_type == "qwen2_5_vl") {
+    return {llm::qwen2_5_vl::load_config(directory, limits).decoder,
+            vision::qwen2_5_vl::load_vision_config(directory, limits), true, model_type};
   }
   return {llm::qwen2_vl::load_decoder_config(directory, limits),
           vision::qwen2_vl::load_vision_config(directory, limits), true, model_type};

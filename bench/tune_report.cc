@@ -71,8 +71,8 @@ class Reporter {
   std::vector<TuneRow> rows_;
 };
 
-void report_vit_attention(Reporter& reporter, const vision::qwen2_vl::VisionConfig& config,
-                          std::int64_t n, ComputeType type) {
+void report_vit_attention(Reporter& reporter, const vision::TowerSizes& config, std::int64_t n,
+                          ComputeType type) {
   const std::int64_t heads = config.num_heads, d = config.head_dim(), row = 3 * heads * d;
   const AlignedBuffer<float> qkv = made_up(n * row);
   AlignedBuffer<float> out(static_cast<std::size_t>(n * heads * d));
@@ -156,7 +156,8 @@ std::string why(const TuneRow& row) {
 
 std::vector<TuneRow> tune_report(const pipeline::Model& model,
                                  const pipeline::SyntheticSizes& sizes, const Workload& workload) {
-  const auto& vision = sizes.vision;
+  const vision::TowerSizes& vision = sizes.tower();
+  const bool gated = std::holds_alternative<vision::qwen2_5_vl::VisionConfig>(sizes.vision);
   const auto& decoder = sizes.decoder;
   const ComputeType vision_type = pipeline::compute_type(model.dtypes.vision);
   const ComputeType decoder_type = pipeline::compute_type(model.dtypes.decoder);
@@ -180,10 +181,12 @@ std::vector<TuneRow> tune_report(const pipeline::Model& model,
     for (const Product& product : {
              Product{"vit.qkv", 3 * vision.embed_dim, vision.embed_dim, vision_type, false, slice},
              Product{"vit.proj", vision.embed_dim, vision.embed_dim, vision_type, false, slice},
-             Product{"vit.fc1", vision.intermediate_size, vision.embed_dim, vision_type, false,
-                     slice},
-             Product{"vit.fc2", vision.embed_dim, vision.intermediate_size, vision_type, false,
-                     slice},
+             gated ? Product{"vit.gate_up", 2 * vision.intermediate_size, vision.embed_dim,
+                             vision_type, true, slice}
+                   : Product{"vit.fc1", vision.intermediate_size, vision.embed_dim, vision_type,
+                             false, slice},
+             Product{gated ? "vit.down" : "vit.fc2", vision.embed_dim, vision.intermediate_size,
+                     vision_type, false, slice},
          }) {
       report_product(reporter, product);
     }

@@ -128,7 +128,10 @@ void Runner::add_costs() {
   const auto append = [&](const StageCosts& costs) {
     out_.costs.insert(out_.costs.end(), costs.begin(), costs.end());
   };
-  if (model_.vision != nullptr) append(vision_costs(sizes_.vision, out_.grid, vision));
+  if (model_.vision != nullptr) {
+    std::visit([&](const auto& tower) { append(vision_costs(tower, out_.grid, vision)); },
+               sizes_.vision);
+  }
   append(prefill_costs(sizes_.decoder, out_.prompt_tokens, decoder));
   append(sampling_costs(sizes_.decoder.vocab_size));
   // Step i (from 0) attends to prompt + i + 1 positions.
@@ -350,8 +353,9 @@ Prompt made_up_prompt(const pipeline::Model& model, std::int64_t n, const GridTh
   out.ids.insert(out.ids.begin() + before, static_cast<std::size_t>(vision_tokens),
                  is_image ? placeholders.image : placeholders.video);
   const std::int64_t merge = model.vision == nullptr ? 1 : model.vision->spatial_merge_size();
-  out.positions = llm::mrope_positions(out.ids, std::span(&grid, vision_tokens > 0 ? 1 : 0), merge,
-                                       placeholders);
+  const llm::VisionGrid vision = {grid};
+  out.positions = llm::mrope_positions(out.ids, std::span(&vision, vision_tokens > 0 ? 1 : 0),
+                                       merge, placeholders);
   return out;
 }
 

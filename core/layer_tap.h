@@ -15,8 +15,8 @@ class LayerTap {
 
   virtual ~LayerTap() = default;
   /// Rows [n, hidden size of the part] behind layer number `layer` (from 0), before any norm, in
-  /// the order of the input; valid during the call. Only the last row of the decoder's last layer
-  /// is computed, and only where logits are asked for.
+  /// the order that the model keeps them in; valid during the call. Only the last row of the
+  /// decoder's last layer is computed, and only where logits are asked for.
   virtual void on_layer(Part part, std::int64_t layer, TensorView<const float> rows) = 0;
 
   /// Models run by this thread show their layers to `tap` while the object lives.

@@ -200,7 +200,7 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
                          .epilogue = epilogue};
   if (epilogue.gated) {  // oneDNN writes both halves; the product of them follows
     product.y = scratch_floats(Scratch::kGated, static_cast<std::size_t>(m * w.n));
-    product.epilogue = {};
+    product.epilogue = {.bias = epilogue.bias};
   }
   if (!dnnl_has_kernel(product)) return false;
   if (bf16 || w.k != w.k_pad || x.stride(0) != w.k) {
@@ -471,8 +471,8 @@ void matmul(TensorView<const float> x, const PackedMatrix& w, TensorView<float> 
   const PackedMatrix::Impl& impl = w.impl();
   REELM_CHECK(x.rank() == 2 && y.rank() == 2 && x.size(0) == y.size(0));
   REELM_CHECK(x.size(1) == impl.k && y.size(1) * (epilogue.gated ? 2 : 1) == impl.n);
-  REELM_CHECK(!epilogue.gated || (epilogue.bias == nullptr && !epilogue.accumulate &&
-                                  epilogue.activation == Activation::kSilu));
+  REELM_CHECK(!epilogue.gated ||
+              (!epilogue.accumulate && epilogue.activation == Activation::kSilu));
   REELM_CHECK((impl.k <= 1 || x.stride(1) == 1) && (impl.n <= 1 || y.stride(1) == 1));
   const KernelTable& table = use_table();
   t_last_path = MatmulPath::kNothing;

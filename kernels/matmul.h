@@ -92,8 +92,8 @@ struct Epilogue {
   const float* bias = nullptr;  ///< [out_features] or null
   Activation activation = Activation::kNone;
   bool accumulate = false;  ///< adds to what y holds (the residual), after the activation
-  /// The weight is of gated_parts(): y [m, out_features / 2] = silu(gate) * up. With activation
-  /// kSilu, no bias, not accumulated.
+  /// The weight (and the bias) is of gated_parts(): y [m, out_features / 2] = silu(gate) * up. With
+  /// activation kSilu, not accumulated.
   bool gated = false;
 };
 

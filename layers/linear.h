@@ -23,7 +23,8 @@ struct Linear {
 
   /// Of a gated weight (WeightReader::gated): y [m, out_features / 2] = silu(gate) * up.
   void forward_gated(TensorView<const float> x, TensorView<float> y) const {
-    kernels::matmul(x, weight, y, {.activation = kernels::Activation::kSilu, .gated = true});
+    kernels::matmul(x, weight, y,
+                    {.bias = bias.data(), .activation = kernels::Activation::kSilu, .gated = true});
   }
 
   std::size_t size_bytes() const noexcept { return weight.size_bytes() + bias.size_bytes(); }

@@ -147,16 +147,28 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
   return linear;
 }
 
-Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up,
+Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up, bool has_bias,
                            kernels::ComputeType type) const {
   const LinearPart both[] = {gate, up};
   const std::string packed = packed_name(both, "*", type);
   Linear linear;
+  if (has_bias) {
+    linear.bias =
+        AlignedBuffer<float>(static_cast<std::size_t>(gate.out_features + up.out_features));
+    // Before that of `up`: its fault is told first.
+    const kernels::StoredMatrix first = matrix(gate.prefix + ".bias", {gate.out_features});
+    float* out = linear.bias.data();
+    for (const kernels::StoredMatrix& rows :
+         kernels::gated_parts(first, matrix(up.prefix + ".bias", {up.out_features}))) {
+      copy_elements(rows, 0, rows.rows, out);
+      out += rows.rows;
+    }
+  }
   if (find_packed(packed, gate.out_features + up.out_features, gate.in_features, type,
                   linear.weight)) {
     return linear;
   }
-  const Source first = source(gate);  // before `up`: its fault is told first
+  const Source first = source(gate);  // before `up`, as above
   const Source second = source(up);
   linear.weight = kernels::PackedMatrix(kernels::gated_parts(first.matrix, second.matrix), type);
   note(packed, linear.weight, /*from_file=*/false);

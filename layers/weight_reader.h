@@ -65,9 +65,10 @@ class WeightReader {
     return linear(std::span(&part, 1), has_bias, type);
   }
 
-  /// The projections of a gated MLP side by side (kernels::gated_parts), without bias; packed under
-  /// "<gate>*<last name of up>.<type>". Throws as the other.
-  Linear gated(const LinearPart& gate, const LinearPart& up, kernels::ComputeType type) const;
+  /// The projections of a gated MLP side by side (kernels::gated_parts), biases in the same order;
+  /// packed under "<gate>*<last name of up>.<type>". Throws as the other.
+  Linear gated(const LinearPart& gate, const LinearPart& up, bool has_bias,
+               kernels::ComputeType type) const;
 
   /// The tensor `name` as a weight of shape[0] output features; of higher rank it is flattened
   /// behind its first size (Conv3d weights, embeddings that serve as the head). Packed as `name`

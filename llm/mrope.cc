@@ -10,28 +10,49 @@ namespace reelm::llm {
 
 namespace {
 
+constexpr std::int64_t kMaxPosition = std::int64_t{1} << 40;
+
+/// How far a temporal patch is from the first one.
+std::int64_t time_of(const VisionGrid& grid, std::int64_t t) {
+  const float time = static_cast<float>(t) * grid.time_interval;
+  // Written so that NaN is refused.
+  if (!(time >= 0.0f && time < static_cast<float>(kMaxPosition))) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "temporal patch {} of a video is at position {}, expected 0 to {}", t, time,
+                kMaxPosition);
+  }
+  return static_cast<std::int64_t>(time);
+}
+
 /// Writes positions of one image or video; returns how far the running position moves.
-std::int64_t place_grid(const GridThw& grid, std::int64_t merge, std::int64_t position,
+std::int64_t place_grid(const VisionGrid& grid, std::int64_t merge, std::int64_t position,
                         PositionRule rule, std::int64_t* t_out, std::int64_t* h_out,
                         std::int64_t* w_out) {
-  const std::int64_t h = grid[1] / merge;
-  const std::int64_t w = grid[2] / merge;
-  for (std::int64_t t = 0; t < grid[0]; ++t) {
+  const std::int64_t h = grid.thw[1] / merge;
+  const std::int64_t w = grid.thw[2] / merge;
+  std::int64_t time = 0;
+  for (std::int64_t t = 0; t < grid.thw[0]; ++t) {
+    time = time_of(grid, t);
     for (std::int64_t y = 0; y < h; ++y) {
       for (std::int64_t x = 0; x < w; ++x) {
-        *t_out++ = position + t;
+        *t_out++ = position + time;
         *h_out++ = position + y;
         *w_out++ = position + x;
       }
     }
   }
   const std::int64_t side = std::max(h, w);
-  return rule == PositionRule::kPaper ? std::max(grid[0], side) : side;
+  return rule == PositionRule::kPaper ? std::max(time + 1, side) : side;
 }
 
 }  // namespace
 
-MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const GridThw> grids,
+float time_interval(double tokens_per_second, double second_per_grid) noexcept {
+  if (tokens_per_second == 0.0) return 1.0f;
+  return static_cast<float>(tokens_per_second) * static_cast<float>(second_per_grid);
+}
+
+MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const VisionGrid> grids,
                                std::int64_t merge, const VisionTokenIds& tokens, std::int64_t start,
                                PositionRule rule) {
   const auto n = static_cast<std::int64_t>(ids.size());
@@ -53,14 +74,15 @@ MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const Gri
       throw_error(ErrorCode::kInvalidArgument,
                   "the prompt has more placeholder runs than the {} media given", grids.size());
     }
-    const GridThw& grid = grids[next_grid++];
-    const std::int64_t count = grid[0] * (grid[1] / merge) * (grid[2] / merge);
+    const VisionGrid& grid = grids[next_grid++];
+    const auto [grid_t, grid_h, grid_w] = grid.thw;
+    const std::int64_t count = grid_t * (grid_h / merge) * (grid_w / merge);
     std::int64_t run = 0;
     while (run < count && i + run < n && ids[static_cast<std::size_t>(i + run)] == id) ++run;
     if (run != count) {
       throw_error(ErrorCode::kInvalidArgument,
                   "the prompt has {} placeholder tokens in a row, expected {} for grid {}x{}x{}",
-                  run, count, grid[0], grid[1], grid[2]);
+                  run, count, grid_t, grid_h, grid_w);
     }
     position += place_grid(grid, merge, position, rule, t + i, h + i, w + i);
     i += count;

@@ -23,6 +23,18 @@ struct VisionTokenIds {
   TokenId video = -1;
 };
 
+/// An image or video of a prompt.
+struct VisionGrid {
+  GridThw thw{};
+  /// Positions from one temporal patch to the next; what is behind the point is cut off each.
+  float time_interval = 1.0f;
+};
+
+/// VisionGrid::time_interval of a video whose temporal patches are `second_per_grid` apart, at
+/// `tokens_per_second` positions in a second; 1 where the latter is 0: of families that only count.
+/// In f32 as Qwen2_5_VLModel.get_rope_index (transformers 5.23).
+float time_interval(double tokens_per_second, double second_per_grid) noexcept;
+
 /// Where text goes on after an image or video. The two are the same unless a video has more
 /// temporal patches than tokens along its longer side.
 enum class PositionRule {
@@ -31,11 +43,11 @@ enum class PositionRule {
 };
 
 /// Text counts up in all three parts; an image or video starts at the next position and runs over
-/// (t, h/merge, w/merge); `rule` says where text goes on. `grids` are the media in the order of
-/// their placeholder runs. `start` is the first position (0, or where an earlier turn ended).
-/// Throws Error{kInvalidArgument} when runs of placeholders and grids do not match. Source:
-/// Qwen2VLModel.get_rope_index (transformers).
-MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const GridThw> grids,
+/// (t * time_interval, h/merge, w/merge); `rule` says where text goes on. `grids` are the media in
+/// the order of their placeholder runs. `start` is the first position (0, or where an earlier turn
+/// ended). Throws Error{kInvalidArgument} when runs of placeholders and grids do not match, or
+/// positions reach 2^40. Source: get_rope_index of Qwen2VLModel and Qwen2_5_VLModel (transformers).
+MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const VisionGrid> grids,
                                std::int64_t spatial_merge_size, const VisionTokenIds& tokens,
                                std::int64_t start = 0, PositionRule rule = PositionRule::kPaper);
 

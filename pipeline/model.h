@@ -89,6 +89,7 @@ struct Model {
   preprocess::PreprocessorConfig preprocessor;
   GenerationConfig generation;
   PromptTokens tokens;
+  double tokens_per_second = 0;  ///< positions in a second of video; 0: one a temporal patch
   std::string default_system = kDefaultSystemPrompt;  ///< of prompts without a system message
 
   /// Another model over the same weights and tokenizer, for a second request at the same time: its

@@ -9,6 +9,7 @@
 #include "core/throw.h"
 #include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
+#include "vision/qwen2_5_vl/encoder.h"
 #include "vision/qwen2_vl/encoder.h"
 
 namespace reelm::pipeline {
@@ -109,7 +110,8 @@ SyntheticSizes complete(SyntheticSizes sizes) {
   decoder.mrope_section = {half / 4, half * 3 / 8, half * 3 / 8};  // 16, 24, 24 of 64
   const llm::TokenId start = first_special(decoder.vocab_size);
   decoder.vision_tokens = {start + kImagePad, start + kVideoPad};
-  sizes.vision.hidden_size = decoder.hidden_size;
+  std::visit([&](vision::TowerSizes& tower) { tower.hidden_size = decoder.hidden_size; },
+             sizes.vision);
   return sizes;
 }
 
@@ -125,7 +127,8 @@ SyntheticSizes sizes_2b() {
   return complete(sizes);
 }
 
-SyntheticSizes sizes_7b() {
+/// The decoder of Qwen2-7B and Qwen2.5-7B.
+SyntheticSizes decoder_7b() {
   SyntheticSizes sizes;
   sizes.decoder.hidden_size = 3584;
   sizes.decoder.intermediate_size = 18944;
@@ -133,8 +136,33 @@ SyntheticSizes sizes_7b() {
   sizes.decoder.num_attention_heads = 28;
   sizes.decoder.num_key_value_heads = 4;
   sizes.decoder.vocab_size = 152064;
+  return sizes;
+}
+
+SyntheticSizes sizes_7b() { return complete(decoder_7b()); }
+
+/// The tower of Qwen2.5-VL-3B and 7B before a decoder.
+SyntheticSizes with_tower_2_5(SyntheticSizes sizes) {
+  vision::qwen2_5_vl::VisionConfig vision;
+  vision.embed_dim = 1280;
+  sizes.vision = vision;
+  sizes.model_type = "qwen2_5_vl";
   return complete(sizes);
 }
+
+SyntheticSizes sizes_2_5_3b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 2048;
+  sizes.decoder.intermediate_size = 11008;
+  sizes.decoder.num_hidden_layers = 36;
+  sizes.decoder.num_attention_heads = 16;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 151936;
+  sizes.decoder.tie_word_embeddings = true;
+  return with_tower_2_5(sizes);
+}
+
+SyntheticSizes sizes_2_5_7b() { return with_tower_2_5(decoder_7b()); }
 
 SyntheticSizes sizes_text_0_5b() {
   SyntheticSizes sizes;
@@ -173,13 +201,26 @@ SyntheticSizes tiny_decoder() {
 SyntheticSizes sizes_tiny_text() { return complete_text(tiny_decoder()); }
 SyntheticSizes sizes_tiny_qwen() { return complete_qwen(tiny_decoder()); }
 
-SyntheticSizes sizes_tiny() {
+/// With a tower of the family of `vision`.
+template <class VisionConfig>
+SyntheticSizes with_tiny_tower(VisionConfig vision) {
   SyntheticSizes sizes = tiny_decoder();
-  sizes.vision.depth = 2;
-  sizes.vision.embed_dim = 32;
-  sizes.vision.num_heads = 2;
-  sizes.vision.intermediate_size = 128;
+  vision.depth = 2;
+  vision.embed_dim = 32;
+  vision.num_heads = 2;
+  vision.intermediate_size = 128;
+  sizes.vision = std::move(vision);
   return complete(sizes);
+}
+
+SyntheticSizes sizes_tiny() { return with_tiny_tower(vision::qwen2_vl::VisionConfig()); }
+
+SyntheticSizes sizes_tiny_2_5() {
+  vision::qwen2_5_vl::VisionConfig vision;
+  vision.fullatt_block_indexes = {1};
+  SyntheticSizes sizes = with_tiny_tower(std::move(vision));
+  sizes.model_type = "qwen2_5_vl";
+  return sizes;
 }
 
 struct Named {
@@ -188,9 +229,12 @@ struct Named {
 };
 constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
                             {"synthetic:qwen2-vl-7b", sizes_7b},
+                            {"synthetic:qwen2.5-vl-3b", sizes_2_5_3b},
+                            {"synthetic:qwen2.5-vl-7b", sizes_2_5_7b},
                             {"synthetic:qwen2-0.5b", sizes_text_0_5b},
                             {"synthetic:qwen-7b", sizes_qwen_7b},
                             {"synthetic:tiny", sizes_tiny},
+                            {"synthetic:tiny-qwen2.5-vl", sizes_tiny_2_5},
                             {"synthetic:tiny-text", sizes_tiny_text},
                             {"synthetic:tiny-qwen", sizes_tiny_qwen}};
 
@@ -218,23 +262,41 @@ void want_layer_norm(std::vector<Wanted>& out, const std::string& prefix, std::i
   out.push_back({prefix + ".bias", {size}});
 }
 
-void want_vision(std::vector<Wanted>& out, const vision::qwen2_vl::VisionConfig& c) {
+/// `want_block(prefix)` adds a block's norms and MLP.
+template <class WantBlock>
+void want_tower(std::vector<Wanted>& out, const vision::TowerSizes& c, WantBlock&& want_block) {
   const std::string visual = "visual.";
   out.push_back({visual + "patch_embed.proj.weight",
                  {c.embed_dim, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size}});
   for (std::int64_t i = 0; i < c.depth; ++i) {
     const std::string block = visual + "blocks." + std::to_string(i) + ".";
-    want_layer_norm(out, block + "norm1", c.embed_dim);
-    want_layer_norm(out, block + "norm2", c.embed_dim);
+    want_block(block);
     want_linear(out, block + "attn.qkv", 3 * c.embed_dim, c.embed_dim, true);
     want_linear(out, block + "attn.proj", c.embed_dim, c.embed_dim, true);
+  }
+  want_linear(out, visual + "merger.mlp.0", c.merged_dim(), c.merged_dim(), true);
+  want_linear(out, visual + "merger.mlp.2", c.hidden_size, c.merged_dim(), true);
+}
+
+void want_vision(std::vector<Wanted>& out, const vision::qwen2_vl::VisionConfig& c) {
+  want_tower(out, c, [&](const std::string& block) {
+    want_layer_norm(out, block + "norm1", c.embed_dim);
+    want_layer_norm(out, block + "norm2", c.embed_dim);
     want_linear(out, block + "mlp.fc1", c.intermediate_size, c.embed_dim, true);
     want_linear(out, block + "mlp.fc2", c.embed_dim, c.intermediate_size, true);
-  }
-  const std::int64_t merged = c.embed_dim * c.spatial_merge_size * c.spatial_merge_size;
-  want_layer_norm(out, visual + "merger.ln_q", c.embed_dim);
-  want_linear(out, visual + "merger.mlp.0", merged, merged, true);
-  want_linear(out, visual + "merger.mlp.2", c.hidden_size, merged, true);
+  });
+  want_layer_norm(out, "visual.merger.ln_q", c.embed_dim);
+}
+
+void want_vision(std::vector<Wanted>& out, const vision::qwen2_5_vl::VisionConfig& c) {
+  want_tower(out, c, [&](const std::string& block) {
+    out.push_back({block + "norm1.weight", {c.embed_dim}, true});
+    out.push_back({block + "norm2.weight", {c.embed_dim}, true});
+    want_linear(out, block + "mlp.gate_proj", c.intermediate_size, c.embed_dim, true);
+    want_linear(out, block + "mlp.up_proj", c.intermediate_size, c.embed_dim, true);
+    want_linear(out, block + "mlp.down_proj", c.embed_dim, c.intermediate_size, true);
+  });
+  out.push_back({"visual.merger.ln_q.weight", {c.embed_dim}, true});
 }
 
 void want_decoder(std::vector<Wanted>& out, const llm::qwen2_vl::DecoderConfig& c) {
@@ -293,6 +355,7 @@ struct DecoderKind {
 };
 constexpr DecoderKind kDecoderKinds[] = {{"qwen", want_qwen, make_qwen},
                                          {"qwen2", want_decoder, llm::qwen2::make_decoder},
+                                         {"qwen2_5_vl", want_decoder, llm::qwen2::make_decoder},
                                          {"qwen2_vl", want_decoder, llm::qwen2::make_decoder}};
 
 const DecoderKind& decoder_kind(const std::string& model_type) {
@@ -402,15 +465,21 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
   model.model_type = sizes.model_type;
   model.dtypes = resolve_dtypes(dtypes, Dtype::kBF16);
   std::vector<Wanted> wanted;
-  if (sizes.has_vision) want_vision(wanted, sizes.vision);
+  if (sizes.has_vision) {
+    std::visit([&](const auto& vision) { want_vision(wanted, vision); }, sizes.vision);
+  }
   const DecoderKind& kind = decoder_kind(sizes.model_type);
   kind.want(wanted, sizes.decoder);
   check_memory(wanted, name, model.dtypes, sizes.decoder);
   model.checkpoint = make_checkpoint(wanted, name, seed);
   const layers::WeightReader reader(model.checkpoint);
   if (sizes.has_vision) {
-    model.vision =
-        vision::qwen2_vl::make_encoder(sizes.vision, reader, compute_type(model.dtypes.vision));
+    // Finds the function by its family's namespace.
+    model.vision = std::visit(
+        [&](const auto& vision) {
+          return make_encoder(vision, reader, compute_type(model.dtypes.vision));
+        },
+        sizes.vision);
   }
   model.decoder = kind.make(sizes.decoder, reader, compute_type(model.dtypes.decoder));
   model.tokenizer = std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size,

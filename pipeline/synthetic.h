@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "core/limits.h"
 #include "llm/qwen2_vl/config.h"
 #include "pipeline/model.h"
+#include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
 
 namespace reelm::pipeline {
@@ -17,9 +19,15 @@ namespace reelm::pipeline {
 /// The two halves of a model's config.json.
 struct SyntheticSizes {
   llm::qwen2_vl::DecoderConfig decoder;
-  vision::qwen2_vl::VisionConfig vision;
+  std::variant<vision::qwen2_vl::VisionConfig, vision::qwen2_5_vl::VisionConfig> vision;
   bool has_vision = true;  ///< false: a text model, and `vision` says nothing
   std::string model_type = "qwen2_vl";
+
+  /// What the towers of all families have.
+  const vision::TowerSizes& tower() const {
+    return std::visit([](const vision::TowerSizes& sizes) -> decltype(auto) { return (sizes); },
+                      vision);
+  }
 };
 
 /// Whether `name` is spelt "synthetic:...".
@@ -28,9 +36,9 @@ bool is_synthetic(std::string_view name) noexcept;
 /// "synthetic:qwen2-vl-2b", ...
 std::vector<std::string> synthetic_names();
 
-/// The sizes of Qwen2-VL-2B-Instruct, Qwen2-VL-7B-Instruct, Qwen2-0.5B-Instruct and Qwen-7B-Chat
-/// (text only), or of models small enough for tests ("synthetic:tiny", "synthetic:tiny-text",
-/// "synthetic:tiny-qwen"). Throws Error{kInvalidArgument} naming the known ones.
+/// The sizes of the published model of that name (-Instruct), or of one small enough for tests
+/// ("synthetic:tiny...", a model of Qwen2-VL's kind where it says no other). Throws
+/// Error{kInvalidArgument} naming the known ones.
 SyntheticSizes synthetic_sizes(std::string_view name);
 
 /// A model of those sizes. kAuto is kBF16. Its tokenizer knows single bytes and the special tokens;

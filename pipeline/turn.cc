@@ -47,6 +47,14 @@ std::vector<PlannedMedium> open_media(const Model& model, const EngineOptions& o
   return out;
 }
 
+/// An image has one temporal patch.
+float time_interval(const Model& model, const preprocess::MediaPlan& plan) {
+  if (plan.is_image) return 1.0f;
+  return llm::time_interval(
+      model.tokens_per_second,
+      static_cast<double>(model.preprocessor.temporal_patch_size) / plan.sample_fps);
+}
+
 void check_text(const Limits& limits, const Request& request) {
   const auto& negative = request.generation.negative_prompt;
   std::int64_t bytes = negative ? std::ssize(*negative) : 0;
@@ -188,10 +196,10 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   check_text(limits, request);
   turn.media = open_media(model, options, request, trace);
   std::vector<MediaTokens> tokens;
-  std::vector<GridThw> grids;
+  std::vector<llm::VisionGrid> grids;
   for (const PlannedMedium& medium : turn.media) {
     tokens.push_back({medium.plan.is_image, medium.plan.n_vision_tokens});
-    grids.push_back(medium.plan.grid_thw);
+    grids.push_back({medium.plan.grid_thw, time_interval(model, medium.plan)});
     turn.vision_tokens =
         checked_add(turn.vision_tokens, medium.plan.n_vision_tokens, "vision tokens");
   }

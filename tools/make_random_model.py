@@ -30,6 +30,8 @@ SPECS = REPOSITORY / "tests" / "goldens" / "models"
 DEMO = REPOSITORY / "models" / "demo"
 MAX_BYTES = 2_200_000
 VOCABULARY = 1024  # of the demo tokenizer
+# Families with a tower: what transformers calls their classes.
+VISION = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}
 NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # Ids of the demo tokenizer's special tokens.
 ENDOFTEXT, IM_END, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD = (
@@ -70,13 +72,18 @@ class Model:
     eps: float = 1e-6
     vocab: int = VOCABULARY
     tied: bool = True
-    # or "qwen2": no tower, no processors, flat config, old names; or "qwen": the same, other names
+    # or "qwen2_5_vl"; or "qwen2": no tower, no processors, flat config, old names; or "qwen": the
+    # same, other names
     family: str = "qwen2_vl"
     # tower
     embed: int = 32
     vision_heads: int = 2
     depth: int = 2
-    mlp_ratio: int = 4
+    mlp_ratio: int = 4  # of qwen2_vl
+    mlp_width: int = 0  # of qwen2_5_vl, as what follows
+    window: int = 112
+    full_blocks: tuple[int, ...] = ()
+    tokens_per_second: int = 2
     # layout
     config: str = "nested"  # "flat", "nested", or "between" (nested, but rope_scaling of old)
     names: str = "new"  # "old": model.layers.N, visual; "new": model.language_model, model.visual
@@ -85,7 +92,7 @@ class Model:
     template: str = "tokenizer_config"  # or "chat_template.json", "chat_template.jinja"
     system: str = ""  # qwen2: the default system message in the template
     seq_length: int = 0  # qwen: of training; longer prompts are stretched
-    processors: str = "demo"  # or "size", "pixels", "reference": see processor_files
+    processors: str = "demo"  # or "size", "pixels", "reference", "windows": see processor_files
 
 
 MODELS = {
@@ -137,6 +144,20 @@ MODELS = {
         seed=72, dtype="F32", hidden=96, heads=12, kv_heads=4, layers=1, intermediate=48,
         mrope_section=[1, 1, 2], rope_theta=10000.0, tied=False, embed=16, vision_heads=1, depth=1,
         mlp_ratio=1, processors="pixels",
+    ),
+    "qwen2_5_vl_flat_bf16": Model(
+        "written like Qwen2.5-VL-3B: flat config, old names, vocab.json; windows of 4 x 4 tokens",
+        seed=36, dtype="BF16", hidden=64, heads=4, kv_heads=2, layers=2, intermediate=96,
+        mrope_section=[2, 3, 3], family="qwen2_5_vl", embed=32, vision_heads=2, depth=3,
+        mlp_width=44, full_blocks=(1,), config="flat", names="old", tokenizer="vocab.json",
+        template="chat_template.json", processors="windows",
+    ),
+    "qwen2_5_vl_odd_f32": Model(
+        "Qwen2.5-VL with windows of 2 x 2 tokens, sizes that are multiples of nothing, f32, 5 a second",
+        seed=27, dtype="F32", hidden=40, heads=5, kv_heads=1, layers=3, intermediate=51,
+        mrope_section=[2, 1, 1], vocab=1031, tied=False, family="qwen2_5_vl", embed=20,
+        vision_heads=1, depth=4, mlp_width=35, window=60, full_blocks=(0, 3), tokens_per_second=5,
+        shards=2, processors="windows",
     ),
     "qwen2_head64_bf16": Model(
         "text only, as Qwen2: 3 heads of 64 on 1 key/value head, tied",
@@ -229,9 +250,20 @@ def config(m: Model) -> dict:
         spatial_merge_size=2,
         temporal_patch_size=2,
     )
+    if m.family == "qwen2_5_vl":
+        vision |= dict(
+            hidden_size=m.embed,
+            out_hidden_size=m.hidden,
+            intermediate_size=m.mlp_width,
+            window_size=m.window,
+            fullatt_block_indexes=list(m.full_blocks),
+            tokens_per_second=m.tokens_per_second,
+            hidden_act="silu",
+        )
+        del vision["embed_dim"], vision["mlp_ratio"]
     ids = dict(
-        architectures=["Qwen2VLForConditionalGeneration"],
-        model_type="qwen2_vl",
+        architectures=[f"{VISION[m.family]}ForConditionalGeneration"],
+        model_type=m.family,
         vision_start_token_id=VISION_START,
         vision_end_token_id=VISION_END,
         image_token_id=IMAGE_PAD,
@@ -244,8 +276,9 @@ def config(m: Model) -> dict:
     if m.config == "flat":
         vision |= dict(in_chans=3, spatial_patch_size=14)
         return ids | text | old_rope | dict(torch_dtype=NAMES[m.dtype], vision_config=vision)
-    vision |= dict(in_channels=3, hidden_act="quick_gelu", model_type="qwen2_vl_vision")
-    text |= dict(model_type="qwen2_vl_text", dtype=NAMES[m.dtype])
+    act = {"qwen2_vl": "quick_gelu", "qwen2_5_vl": "silu"}[m.family]
+    vision |= dict(in_channels=3, hidden_act=act, model_type=m.family + "_vision")
+    text |= dict(model_type=m.family + "_text", dtype=NAMES[m.dtype])
     if m.config == "between":
         text |= old_rope
     else:
@@ -267,7 +300,7 @@ def text_config(m: Model, text: dict) -> dict:
 
 def processor_files(m: Model) -> dict:
     """Preprocessor configs: where the limits stand differs from model to model."""
-    if m.family != "qwen2_vl":
+    if m.family not in VISION:
         return {}
     common = dict(
         patch_size=14,
@@ -275,13 +308,16 @@ def processor_files(m: Model) -> dict:
         merge_size=2,
         image_mean=[0.48145466, 0.4578275, 0.40821073],
         image_std=[0.26862954, 0.26130258, 0.27577711],
-        processor_class="Qwen2VLProcessor",
+        processor_class=f"{VISION[m.family]}Processor",
     )
     image = common | dict(image_processor_type="Qwen2VLImageProcessor")
     video = common | dict(video_processor_type="Qwen2VLVideoProcessor")
     if m.processors == "reference":  # as Qwen2-VL-2B: nothing about videos
         return {"preprocessor_config.json": image | dict(min_pixels=3136, max_pixels=12845056)}
-    if m.processors == "pixels":
+    if m.processors == "windows":  # enough for several windows
+        image |= dict(min_pixels=3136, max_pixels=39200)
+        video |= dict(min_pixels=3136, max_pixels=39200, min_frames=2, max_frames=8, fps=2)
+    elif m.processors == "pixels":
         image |= dict(min_pixels=4704, max_pixels=7840)
         video |= dict(min_pixels=3136, max_pixels=6272, min_frames=2, max_frames=8, fps=3)
     elif m.processors == "size":
@@ -363,7 +399,7 @@ def tensors(m: Model) -> list[dict]:
     # With a tied head a token's own embedding speaks for saying it again: louder layers.
     loud = 1.0
     if m.tied:
-        loud = 1.7 if m.family == "qwen2_vl" else 2.6  # there are no media to speak of
+        loud = 1.7 if m.family in VISION else 2.6  # there are no media to speak of
     add(text + "embed_tokens.weight", [m.vocab, m.hidden], 0.4 if m.tied else 0.5)
     for i in range(m.layers):
         at = f"{text}layers.{i}."
@@ -377,7 +413,7 @@ def tensors(m: Model) -> list[dict]:
         linear(at + "mlp.up_proj", m.intermediate, m.hidden, 1.2, biased=False)
         linear(at + "mlp.down_proj", m.hidden, m.intermediate, 1.3 * loud, biased=False)
     add(text + "norm.weight", [m.hidden], 0.15, bias=1)
-    if m.family == "qwen2_vl":
+    if m.family in VISION:
         add_tower(m, tower, add, linear)
     if not m.tied:
         add("lm_head.weight", [m.vocab, m.hidden], 0.5)
@@ -403,21 +439,29 @@ def add_qwen(m: Model, add, linear) -> None:
 def add_tower(m: Model, tower: str, add, linear) -> None:
     """The tensors of the vision tower, by the functions of tensors()."""
 
-    def layer_norm(name: str, width: int):
-        add(name + ".weight", [width], 0.15, bias=1)
-        add(name + ".bias", [width], 0.15)
+    later = m.family == "qwen2_5_vl"  # RMSNorm, SwiGLU
 
-    width, wide = m.embed, m.embed * m.mlp_ratio
+    def norm(name: str, width: int):
+        add(name + ".weight", [width], 0.15, bias=1)
+        if not later:
+            add(name + ".bias", [width], 0.15)
+
+    width, wide = m.embed, m.mlp_width if later else m.embed * m.mlp_ratio
     add(tower + "patch_embed.proj.weight", [width, 3, 2, 14, 14], 1 / math.sqrt(1176))
     for i in range(m.depth):
         at = f"{tower}blocks.{i}."
-        layer_norm(at + "norm1", width)
+        norm(at + "norm1", width)
         linear(at + "attn.qkv", 3 * width, width, 1.2)
         linear(at + "attn.proj", width, width, 1.2)
-        layer_norm(at + "norm2", width)
-        linear(at + "mlp.fc1", wide, width)
-        linear(at + "mlp.fc2", width, wide, 1.4)
-    layer_norm(tower + "merger.ln_q", width)
+        norm(at + "norm2", width)
+        if later:
+            linear(at + "mlp.gate_proj", wide, width, 1.2)
+            linear(at + "mlp.up_proj", wide, width, 1.2)
+            linear(at + "mlp.down_proj", width, wide, 1.4)
+        else:
+            linear(at + "mlp.fc1", wide, width)
+            linear(at + "mlp.fc2", width, wide, 1.4)
+    norm(tower + "merger.ln_q", width)
     linear(tower + "merger.mlp.0", 4 * width, 4 * width)
     linear(tower + "merger.mlp.2", m.hidden, 4 * width, 1.3)
 
@@ -492,7 +536,7 @@ def search(name: str, m: Model, tries: int) -> None:
                 x = random_weights.values(seed, t["name"], t["shape"], t["gain"], t["bias"])
                 x = torch.from_numpy(x).to(getattr(torch, NAMES[m.dtype])).float()
                 target = t["name"]
-                if m.names == "old" and m.family == "qwen2_vl":
+                if m.names == "old" and m.family in VISION:
                     target = target.replace("model.", "model.language_model.", 1)
                     target = target.replace("visual.", "model.visual.", 1)
                 parameters[target].data.copy_(x)

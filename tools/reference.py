@@ -1,4 +1,5 @@
-"""Run the reference implementation of Qwen2-VL: transformers, fed by qwen-vl-utils or by itself.
+"""Run the reference implementation of Qwen2-VL and Qwen2.5-VL: transformers, fed by qwen-vl-utils
+or by itself.
 
 make_golden.py and the other golden tools build on this module. It prints and writes nothing.
 
@@ -35,7 +36,7 @@ import numpy as np
 import torch
 from PIL import Image
 from qwen_vl_utils import process_vision_info, vision_process
-from transformers import AutoProcessor, GenerationConfig, Qwen2VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 from transformers.image_utils import load_image
 from transformers.utils import logging as transformers_logging
 from transformers.video_utils import VideoMetadata
@@ -259,13 +260,15 @@ def image_limits(model_dir: pathlib.Path, options: Options) -> dict:
 
 
 def paper_positions(
-    kinds: list[int], grids: dict[int, list[list[int]]], merge: int
+    kinds: list[int], grids: dict[int, list[list[int]]], merge: int, intervals: list
 ) -> tuple[torch.Tensor, int]:
     """M-RoPE position ids [3, n] and rope_delta as the Qwen2-VL paper and transformers 4 have them.
 
-    kinds: 0 text, 1 image, 2 video for every token; grids: (t, h, w) in prompt order for 1 and 2.
+    kinds: 0 text, 1 image, 2 video for every token; grids: (t, h, w) in prompt order for 1 and 2;
+    intervals: positions from one temporal patch to the next, of each video.
     """
     queue = {k: iter(v) for k, v in grids.items()}
+    interval = iter(intervals)
     parts, at, following = [], 0, 0
     while at < len(kinds):
         end = at
@@ -275,8 +278,11 @@ def paper_positions(
             part = torch.arange(end - at).expand(3, -1) + following
         else:
             t, h, w = next(queue[kinds[at]])
+            times = torch.arange(t)
+            if kinds[at] == 2:
+                times = (times * next(interval)).long()  # as get_rope_index rounds
             axes = torch.meshgrid(
-                torch.arange(t), torch.arange(h // merge), torch.arange(w // merge), indexing="ij"
+                times, torch.arange(h // merge), torch.arange(w // merge), indexing="ij"
             )
             part = torch.stack([a.reshape(-1) for a in axes]) + following
             end = at + part.shape[1]
@@ -332,7 +338,7 @@ class Reference:
         self.dir, self.positions = model_dir, positions
         self.processor = AutoProcessor.from_pretrained(model_dir)
         self.processor.video_processor.cap_pixels_per_frame = False  # the default, without the nag
-        self.model = Qwen2VLForConditionalGeneration.from_pretrained(
+        self.model = AutoModelForImageTextToText.from_pretrained(
             model_dir, dtype=DTYPES[dtype]
         ).eval()
         self.installed_rope_index = self.model.model.get_rope_index
@@ -364,7 +370,9 @@ class Reference:
             content.append({"type": m.kind, m.kind: str(m.path), **limits[m.kind]})
             _reading[str(m.path)] = m
         try:
-            images, videos = process_vision_info([{"role": "user", "content": content}])
+            images, videos = process_vision_info(
+                [{"role": "user", "content": content}], return_video_metadata=True
+            )
         except (ValueError, AssertionError, OSError) as e:
             raise InputError(f"{', '.join(str(m.path) for m in media)}: {e}") from e
         for m in media:
@@ -377,14 +385,17 @@ class Reference:
             if m is not first and m.kind == "video":
                 for field in dataclasses.fields(Media):
                     setattr(m, field.name, getattr(first, field.name))
+        videos, metadata = zip(*videos) if videos else (None, None)
         # The frames are at their final size. Without do_resize=False the processor would resize
         # again wherever its own limits differ from those of the message.
         inputs = self.processor(
             text=[prompt],
             images=images,
-            videos=videos,
+            videos=videos and list(videos),
             do_resize=False,
-            videos_kwargs=dict(do_sample_frames=False),
+            videos_kwargs=dict(
+                do_sample_frames=False, video_metadata=metadata and [dict(m) for m in metadata]
+            ),
             return_tensors="pt",
         )
         return inputs, limits
@@ -424,6 +435,7 @@ class Reference:
             except ValueError as e:
                 raise InputError(f"{m.path}: {e}") from e
             read_frames(m, indices)
+            facts.frames_indices = indices
             videos.append(torch.from_numpy(m.frames).permute(0, 3, 1, 2))
             metadata.append(facts)
         limits = dict(
@@ -432,6 +444,8 @@ class Reference:
             image=dict(image_kwargs),
         )
         video_kwargs = dict(do_sample_frames=False, size=video_kwargs["size"])  # sampled above
+        if videos:
+            video_kwargs["video_metadata"] = metadata
         inputs = self.processor(
             text=[prompt],
             images=images or None,
@@ -462,7 +476,11 @@ class Reference:
             if name in inputs
         }
         merge = self.model.config.vision_config.spatial_merge_size
-        positions, delta = paper_positions(kinds, grids, merge)
+        seconds = inputs.get("second_per_grid_ts")
+        intervals = [1] * len(grids.get(2, []))
+        if seconds is not None:
+            intervals = [self.model.config.vision_config.tokens_per_second * s for s in seconds]
+        positions, delta = paper_positions(kinds, grids, merge, intervals)
         differ = False
         if grids:
             theirs, their_delta = self.installed_rope_index(
@@ -470,6 +488,7 @@ class Reference:
                 mm_token_type_ids=inputs["mm_token_type_ids"],
                 image_grid_thw=inputs.get("image_grid_thw"),
                 video_grid_thw=inputs.get("video_grid_thw"),
+                **({} if seconds is None else dict(second_per_grid_ts=seconds)),
             )
             differ = not torch.equal(theirs[:, 0], positions) or int(their_delta) != delta
             if self.positions == "installed":

@@ -7,7 +7,7 @@
 namespace reelm::vision {
 
 RotaryTable::RotaryTable(std::int64_t h, std::int64_t w, std::int64_t merge, std::int64_t head_dim,
-                         double theta)
+                         double theta, std::span<const std::int64_t> order)
     : h_(h),
       w_(w),
       half_(head_dim / 2),
@@ -25,7 +25,8 @@ RotaryTable::RotaryTable(std::int64_t h, std::int64_t w, std::int64_t merge, std
   const std::int64_t merge_area = merge * merge;
   parallel_for(h * w, 256, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t block = i / merge_area;
+      std::int64_t block = i / merge_area;
+      if (!order.empty()) block = order[static_cast<std::size_t>(block)];
       const std::int64_t inside = i % merge_area;
       const std::int64_t row = block / blocks_per_row * merge + inside / merge;
       const std::int64_t col = block % blocks_per_row * merge + inside % merge;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "../core/aligned_buffer.h"
 #include "../core/tensor_view.h"
@@ -10,13 +11,14 @@ namespace reelm::vision {
 
 /// cos and sin [h*w, head_dim / 2] for one t-slice of h x w patches in patchify's order (groups of
 /// merge x merge): the first quarter of head_dim turns with the row, the second with the column.
-/// Every slice of a video shares it. Source: Qwen2VLVisionRotaryEmbedding, get_vision_position_ids
-/// (transformers 5.23).
+/// Every slice of a video shares it. With `order` [h*w / merge^2] the groups are in another: row
+/// group i is that of group order[i] of patchify's. Source: Qwen2VLVisionRotaryEmbedding,
+/// get_vision_position_ids (transformers 5.23).
 class RotaryTable {
  public:
   RotaryTable() = default;
   RotaryTable(std::int64_t h, std::int64_t w, std::int64_t merge, std::int64_t head_dim,
-              double theta);
+              double theta, std::span<const std::int64_t> order = {});
 
   std::int64_t h() const noexcept { return h_; }
   std::int64_t w() const noexcept { return w_; }

@@ -105,6 +105,16 @@ std::shared_ptr<const Checkpoint> with_packed(std::shared_ptr<const Checkpoint> 
       Checkpoint::from_tensors(std::move(tensors), owner, name));
 }
 
+const vision::qwen2_vl::VisionConfig& vision_config_of(const pipeline::Model& model,
+                                                       const pipeline::SyntheticSizes& sizes) {
+  const auto* config = std::get_if<vision::qwen2_vl::VisionConfig>(&sizes.vision);
+  if (config == nullptr) {
+    throw_error(ErrorCode::kInvalidArgument, "{}: model_type is '{}', --ladder expects qwen2_vl",
+                model.directory.string(), model.model_type);
+  }
+  return *config;
+}
+
 }  // namespace
 
 const char* rung_name(int rung) { return kNames.at(static_cast<std::size_t>(rung)).name; }
@@ -127,7 +137,7 @@ void check_ladder_dtypes(const pipeline::ModelDtypes& dtypes) {
 }
 
 LadderModel::LadderModel(pipeline::Model model, const pipeline::SyntheticSizes& sizes)
-    : model_(std::move(model)), sizes_(sizes) {
+    : model_(std::move(model)), sizes_(sizes), vision_config_(vision_config_of(model_, sizes)) {
   check_ladder_dtypes(model_.dtypes);
   if (model_.weight_source == pipeline::WeightSource::kConverted) {
     throw_error(ErrorCode::kInvalidArgument,
@@ -141,17 +151,17 @@ LadderModel::LadderModel(pipeline::Model model, const pipeline::SyntheticSizes& 
   model_.decoder.reset();
   layers::WeightLog log;
   const layers::WeightReader reader(model_.checkpoint, model_.cache, &log);
-  vision_weights_ = vision::qwen2_vl::load_vision_weights(reader, sizes_.vision, vision_type);
+  vision_weights_ = vision::qwen2_vl::load_vision_weights(reader, vision_config_, vision_type);
   decoder_weights_ = llm::qwen2::load_decoder_weights(reader, sizes_.decoder, decoder_type);
   const layers::WeightReader shared(
       with_packed(model_.checkpoint, std::move(log), model_.directory.string()));
-  model_.vision = vision::qwen2_vl::make_encoder(sizes_.vision, shared, vision_type);
+  model_.vision = vision::qwen2_vl::make_encoder(vision_config_, shared, vision_type);
   model_.decoder = llm::qwen2::make_decoder(sizes_.decoder, shared, decoder_type);
 
   const pipeline::ModelDtypes int8 = pipeline::resolve_dtypes({.decoder = Dtype::kInt8}, {});
   // Finds the tower's weights where they have that type already.
   quantised_vision_ =
-      vision::qwen2_vl::make_encoder(sizes_.vision, shared, compute_type(int8.vision));
+      vision::qwen2_vl::make_encoder(vision_config_, shared, compute_type(int8.vision));
   quantised_decoder_ = llm::qwen2::make_decoder(sizes_.decoder, shared, compute_type(int8.decoder));
 }
 
@@ -164,7 +174,8 @@ std::unique_ptr<RungModel> LadderModel::rung(int number, std::int64_t capacity) 
   }
   const Switches switches = rung_switches(number);
   return std::make_unique<SwitchedRung>(
-      SwitchedEncoder(sizes_.vision, vision_weights_, compute_type(model_.dtypes.vision), switches),
+      SwitchedEncoder(vision_config_, vision_weights_, compute_type(model_.dtypes.vision),
+                      switches),
       std::make_unique<SwitchedDecoder>(sizes_.decoder, decoder_weights_,
                                         compute_type(model_.dtypes.decoder),
                                         model_.decoder->kv_type(), capacity, switches));

@@ -8,6 +8,7 @@
 #include "llm/qwen2/weights.h"
 #include "pipeline/model.h"
 #include "pipeline/synthetic.h"
+#include "vision/qwen2_vl/config.h"
 #include "vision/qwen2_vl/weights.h"
 
 namespace reelm::bench {
@@ -46,8 +47,9 @@ void check_ladder_dtypes(const pipeline::ModelDtypes& dtypes);
 /// The weights that the rungs share, each packed once; and once more in int8.
 class LadderModel {
  public:
-  /// `sizes` are the model's. Throws Error{kInvalidArgument} as check_ladder_dtypes, and when the
-  /// model was converted, so that there is nothing to quantise.
+  /// `sizes` are the model's. Throws Error{kInvalidArgument} as check_ladder_dtypes, when the model
+  /// is not of the family qwen2_vl, whose tower the lower rungs have, and when it was converted, so
+  /// that there is nothing to quantise.
   LadderModel(pipeline::Model model, const pipeline::SyntheticSizes& sizes);
 
   /// What was opened, with the encoder and decoder of kShippedRung.
@@ -60,6 +62,7 @@ class LadderModel {
  private:
   pipeline::Model model_;
   const pipeline::SyntheticSizes sizes_;
+  const vision::qwen2_vl::VisionConfig vision_config_;  // of sizes_
   vision::qwen2_vl::VisionWeights vision_weights_;
   llm::qwen2::DecoderWeights decoder_weights_;
   std::unique_ptr<vision::VisionEncoder> quantised_vision_;

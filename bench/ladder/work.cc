@@ -16,7 +16,7 @@ namespace {
 /// The most that is alive at a time, in doubles: products of sizes that are bounded one by one.
 double bytes_needed(const pipeline::Model& model, const pipeline::SyntheticSizes& sizes,
                     const LadderWork& work, int first_rung) {
-  const auto& v = sizes.vision;
+  const vision::TowerSizes& v = sizes.tower();
   const auto& d = sizes.decoder;
   const auto patches = static_cast<double>(work.grid[0] * work.grid[1] * work.grid[2]);
   const auto n = static_cast<double>(work.prompt_tokens());
@@ -71,7 +71,8 @@ Prompt ask(const pipeline::Model& model, const LadderWork& work, bool is_image) 
   Prompt out;
   out.ids = pipeline::chat_prompt(*model.tokenizer, model.tokens, {&message, 1}, {&medium, 1},
                                   model.default_system);
-  out.positions = llm::mrope_positions(out.ids, {&work.grid, 1}, model.vision->spatial_merge_size(),
+  const llm::VisionGrid grid = {work.grid};
+  out.positions = llm::mrope_positions(out.ids, {&grid, 1}, model.vision->spatial_merge_size(),
                                        model.tokens.placeholders);
   return out;
 }

@@ -238,18 +238,22 @@ inline typename V::F activate(typename V::F v, int activation) {
   }
 }
 
-/// y rows = activation(gate) * up for the columns of one panel.
+/// y rows = activation(gate + bias) * (up + bias) for the columns of one panel.
 template <class V>
 inline void finish_gated(const GemmArgs& g, const float* sums, int64_t row0, int64_t rows,
                          int64_t col0) {
   const int64_t half = (g.n - col0 < kPanelCols ? g.n - col0 : kPanelCols) / 2;
   for (int64_t r = 0; r < rows; ++r) {
     float* y = g.y + (row0 + r) * g.y_stride + col0 / 2;
-    const float* gate = sums + r * kPanelCols;
+    const float* sum = sums + r * kPanelCols;
     for_each_vector<V>(half, [&](int64_t j, int64_t n) {
       // Sums of a panel's other columns may be loaded here, never stored.
-      const auto v = V::mul(activate<V>(V::load(gate + j), g.activation), V::load(gate + half + j));
-      store_upto<V>(y + j, v, n);
+      auto gate = V::load(sum + j), up = V::load(sum + half + j);
+      if (g.bias != nullptr) {
+        gate = V::add(gate, load_upto<V>(g.bias + col0 + j, n));
+        up = V::add(up, load_upto<V>(g.bias + col0 + half + j, n));
+      }
+      store_upto<V>(y + j, V::mul(activate<V>(gate, g.activation), up), n);
     });
   }
 }

@@ -20,7 +20,7 @@ qwen2::LayerWeights load_layer(const layers::WeightReader& reader, const qwen2::
   w.o_proj = reader.linear({prefix + "attn.c_proj", c.hidden_size, width}, false, type);
   w.post_attention_layernorm = reader.vector(prefix + "ln_2.weight", c.hidden_size);
   w.gate_up = reader.gated({mlp + "w2", c.intermediate_size, c.hidden_size},
-                           {mlp + "w1", c.intermediate_size, c.hidden_size}, type);
+                           {mlp + "w1", c.intermediate_size, c.hidden_size}, false, type);
   w.down_proj = reader.linear({mlp + "c_proj", c.hidden_size, c.intermediate_size}, false, type);
   return w;
 }

@@ -25,7 +25,7 @@ LayerWeights load_layer(const layers::WeightReader& reader, const DecoderConfig&
   w.post_attention_layernorm =
       reader.vector(prefix + "post_attention_layernorm.weight", c.hidden_size);
   w.gate_up = reader.gated({mlp + "gate_proj", c.intermediate_size, c.hidden_size},
-                           {mlp + "up_proj", c.intermediate_size, c.hidden_size}, type);
+                           {mlp + "up_proj", c.intermediate_size, c.hidden_size}, false, type);
   w.down_proj = reader.linear({mlp + "down_proj", c.hidden_size, c.intermediate_size}, false, type);
   return w;
 }

@@ -64,6 +64,23 @@ TEST(Costs, Vision) {
   EXPECT_EQ(find(twice, "vit").flop, 2 * find(costs, "vit").flop);
 }
 
+// The sizes of small_vision with windows of 2 x 2 groups, 4 x 4 patches; the last of 3 blocks sees
+// all.
+TEST(Costs, VisionWithWindows) {
+  vision::qwen2_5_vl::VisionConfig config;
+  static_cast<vision::TowerSizes&>(config) = small_vision();
+  config.window_size = 8;
+  config.fullatt_block_indexes = {2};
+  const StageCosts costs = vision_costs(config, {1, 4, 6}, kF32);
+  // 24 patches: windows of 16 and 8.
+  EXPECT_EQ(find(costs, "vit.attention").flop, (2 * (16 * 16 + 8 * 8) + 24 * 24) * 4 * 4);
+  EXPECT_EQ(find(costs, "vit.attention").bytes, 3 * 4 * (3 * 24 * 4 + 24 * 4));
+  EXPECT_EQ(find(costs, "vit.mlp").flop, 3 * 2 * 24 * (2 * 4 * 8 + 8 * 4));
+  EXPECT_EQ(find(costs, "vit.mlp").bytes, 3 * 4 * (3 * 4 * 8 + 3 * 24 * 4));
+  EXPECT_EQ(find(costs, "vit.norm").flop, 6 * 4 * 24 * 4);
+  expect_sum(costs, "vit");
+}
+
 // hidden 8, 4 heads of 2 over 2 kv heads, MLP 16, 3 layers, 10 tokens in the vocabulary.
 llm::qwen2_vl::DecoderConfig small_decoder() {
   llm::qwen2_vl::DecoderConfig config;
@@ -106,7 +123,8 @@ TEST(Costs, Qwen2Vl2b) {
   const auto sizes = pipeline::synthetic_sizes("synthetic:qwen2-vl-2b");
   const Formats bf16 = {2, 2, 2, 2};
   // 32 blocks of 19.66 M weights and 4 * n^2 * 1280 of attention, n = 1196; embedding and merger.
-  EXPECT_NEAR(find(vision_costs(sizes.vision, {1, 26, 46}, bf16), "vit").flop, 1.764e12, 0.002e12);
+  const auto& vision = std::get<vision::qwen2_vl::VisionConfig>(sizes.vision);
+  EXPECT_NEAR(find(vision_costs(vision, {1, 26, 46}, bf16), "vit").flop, 1.764e12, 0.002e12);
   // 28 layers of 46.8 M weights and a head of 233 M, 2 bytes each: 3.09 GB a token.
   EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, bf16), "decode_token").bytes, 3.09e9, 0.01e9);
   // int4: 1.31 G weights of 4.625 bits, the head in 8.125: 0.99 GB.

@@ -145,7 +145,7 @@ constexpr std::int64_t attended(std::int64_t n) {
 
 /// What the plain form has to do, worked out from the sizes; allocations are not counted.
 RungCounters plain_counters(const pipeline::SyntheticSizes& sizes) {
-  const auto& v = sizes.vision;
+  const vision::TowerSizes& v = sizes.tower();
   const auto& d = sizes.decoder;
   RungCounters out;
   out.vision.mask_elements = v.depth * kPatches * kPatches;

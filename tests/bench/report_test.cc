@@ -113,8 +113,15 @@ TEST(Synthetic, SizesAndMemory) {
   EXPECT_EQ(small.decoder.vision_tokens.video, 151656);
   const auto large = pipeline::synthetic_sizes("synthetic:qwen2-vl-7b");
   EXPECT_EQ(large.decoder.head_dim, 128);
-  EXPECT_EQ(large.vision.hidden_size, 3584);
+  EXPECT_EQ(large.tower().hidden_size, 3584);
   EXPECT_FALSE(large.decoder.tie_word_embeddings);
+  const auto windows = pipeline::synthetic_sizes("synthetic:qwen2.5-vl-3b");
+  const auto& tower = std::get<vision::qwen2_5_vl::VisionConfig>(windows.vision);
+  EXPECT_EQ(windows.decoder.head_dim, 128);
+  EXPECT_EQ(tower.hidden_size, 2048);
+  EXPECT_EQ(tower.head_dim(), 80);
+  EXPECT_EQ(tower.intermediate_size, 3420);
+  EXPECT_EQ(pipeline::synthetic_sizes("synthetic:qwen2.5-vl-7b").tower().hidden_size, 3584);
   const auto text = pipeline::synthetic_sizes("synthetic:qwen2-0.5b");
   EXPECT_EQ(text.decoder.head_dim, 64);
   EXPECT_THAT(text.decoder.mrope_section, ::testing::ElementsAre(32, 0, 0));

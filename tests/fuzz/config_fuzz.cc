@@ -6,6 +6,7 @@
 
 #include "llm/qwen/config.h"
 #include "llm/qwen2/config.h"
+#include "llm/qwen2_5_vl/config.h"
 #include "llm/qwen2_vl/config.h"
 #include "pipeline/chat_template.h"
 #include "pipeline/generation_config.h"
@@ -13,6 +14,7 @@
 #include "preprocess/patchify.h"
 #include "preprocess/sampling.h"
 #include "tests/fuzz/fuzz.h"
+#include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
 
 namespace reelm::fuzz {
@@ -30,9 +32,20 @@ void check(const llm::qwen2_vl::DecoderConfig& c) {
   REELM_CHECK(sum == c.head_dim / 2);
 }
 
-void check(const vision::qwen2_vl::VisionConfig& c) {
+void check(const llm::qwen2_5_vl::Config& c) {
+  check(c.decoder);
+  REELM_CHECK(c.tokens_per_second > 0 && std::isfinite(c.tokens_per_second));
+}
+
+void check(const vision::TowerSizes& c) {
   REELM_CHECK(c.depth > 0 && c.num_heads > 0 && c.head_dim() > 0 && c.patch_dim() > 0);
   REELM_CHECK(c.embed_dim % c.num_heads == 0 && c.intermediate_size > 0 && c.rope_theta > 0);
+}
+
+void check(const vision::qwen2_5_vl::VisionConfig& c) {
+  check(static_cast<const vision::TowerSizes&>(c));
+  REELM_CHECK(c.window_side() > 0);
+  for (const std::int64_t block : c.fullatt_block_indexes) REELM_CHECK(block >= 0);
 }
 
 /// The sizes that a plan would compute.
@@ -89,6 +102,8 @@ void fuzz_one(Bytes input) {
   succeeds([&] { check(llm::qwen::load_decoder_config(path, limits).decoder); });
   succeeds([&] { check(llm::qwen2::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen2_vl::load_decoder_config(path, limits)); });
+  succeeds([&] { check(llm::qwen2_5_vl::load_config(path, limits)); });
+  succeeds([&] { check(vision::qwen2_5_vl::load_vision_config(path, limits)); });
   succeeds([&] { check(vision::qwen2_vl::load_vision_config(path, limits)); });
   succeeds([&] { check(preprocess::load_preprocessor_config(path, limits)); });
   succeeds([&] { check(pipeline::load_generation_config(path, limits)); });

@@ -106,23 +106,34 @@ TEST_P(MatmulQuant, GatedIsSiluOfOneHalfTimesTheOther) {
     const std::vector<float> gate = random_floats(d * k, 41), up = random_floats(d * k, 42);
     const std::vector<StoredMatrix> parts =
         gated_parts({gate.data(), DType::kF32, d, k}, {up.data(), DType::kF32, d, k});
+    const std::vector<float> gate_bias = random_floats(d, 44), up_bias = random_floats(d, 45);
+    std::vector<float> bias;
+    for (const StoredMatrix& rows :
+         gated_parts({gate_bias.data(), DType::kF32, d, 1}, {up_bias.data(), DType::kF32, d, 1})) {
+      const auto* from = static_cast<const float*>(rows.data);
+      bias.insert(bias.end(), from, from + rows.rows);
+    }
     for (const ComputeType type :
          {ComputeType::kF32, ComputeType::kBF16, ComputeType::kInt8, ComputeType::kInt4}) {
       const PackedMatrix both(parts, type);
       const PackedMatrix gates = pack_floats(gate, d, k, type), ups = pack_floats(up, d, k, type);
-      for (const std::int64_t m : {1, 2, 7, 40}) {
+      for (const std::int64_t m : {1, 2, 7, 40, 41}) {
+        const bool biased = m % 2 == 1;
         const std::vector<float> x = random_floats(m * k, 43);
         const TensorView<const float> xv(x.data(), {m, k});
         std::vector<float> y(static_cast<std::size_t>(m * (d + 3)), 7.0f), expected = y;
         std::vector<float> g(static_cast<std::size_t>(m * d)), u = g;
-        matmul(xv, gates, {g.data(), {m, d}}, {.activation = Activation::kSilu});
-        matmul(xv, ups, {u.data(), {m, d}});
+        matmul(xv, gates, {g.data(), {m, d}},
+               {.bias = biased ? gate_bias.data() : nullptr, .activation = Activation::kSilu});
+        matmul(xv, ups, {u.data(), {m, d}}, {.bias = biased ? up_bias.data() : nullptr});
         for (std::int64_t i = 0; i < m * d; ++i) {
           const auto at = static_cast<std::size_t>(i);
           expected[static_cast<std::size_t>(i / d * (d + 3) + i % d)] = g[at] * u[at];
         }
         matmul(xv, both, {y.data(), {m, d}, {d + 3, 1}},
-               {.activation = Activation::kSilu, .gated = true});
+               {.bias = biased ? bias.data() : nullptr,
+                .activation = Activation::kSilu,
+                .gated = true});
         EXPECT_TRUE(all_close(y, expected, {.atol = 1e-5, .rtol = 1e-5}))
             << compute_type_name(type) << " d " << d << " m " << m;
       }

@@ -28,7 +28,7 @@ TEST(Mrope, TextCountsUpInAllParts) {
 
 TEST(Mrope, AVideoRunsOverTimeHeightAndWidth) {
   // The example of get_rope_index's documentation: 3 x 2 x 2 vision tokens, then text.
-  const std::vector<GridThw> grids = {{3, 4, 4}};
+  const std::vector<VisionGrid> grids = {{{3, 4, 4}}};
   const MropePositions p =
       mrope_positions(prompt({{kText, 1}, {kVideo, 12}, {kText, 2}}), grids, 2, kTokens);
   const Positions t = {0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 5};
@@ -42,7 +42,7 @@ TEST(Mrope, AVideoRunsOverTimeHeightAndWidth) {
 }
 
 TEST(Mrope, TheInstalledRuleLooksAtTheSidesOnly) {
-  const std::vector<GridThw> grids = {{3, 4, 4}};
+  const std::vector<VisionGrid> grids = {{{3, 4, 4}}};
   const MropePositions p = mrope_positions(prompt({{kVideo, 12}, {kText, 2}}), grids, 2, kTokens, 0,
                                            PositionRule::kInstalled);
   EXPECT_EQ(p.ids[12], 2);  // max(h, w) / 2, though the last frame is at 2 as well
@@ -51,7 +51,7 @@ TEST(Mrope, TheInstalledRuleLooksAtTheSidesOnly) {
 }
 
 TEST(Mrope, MediaOfBothKindsFollowOneAnother) {
-  const std::vector<GridThw> grids = {{1, 2, 6}, {2, 2, 2}};
+  const std::vector<VisionGrid> grids = {{{1, 2, 6}}, {{2, 2, 2}}};
   const MropePositions p =
       mrope_positions(prompt({{kImage, 3}, {kText, 1}, {kVideo, 2}}), grids, 2, kTokens, 10);
   const std::size_t n = 6;
@@ -63,13 +63,36 @@ TEST(Mrope, MediaOfBothKindsFollowOneAnother) {
 }
 
 TEST(Mrope, AdjacentMediaOfOneKindAreTwo) {
-  const std::vector<GridThw> grids = {{1, 2, 4}, {1, 2, 4}};
+  const std::vector<VisionGrid> grids = {{{1, 2, 4}}, {{1, 2, 4}}};
   const MropePositions p = mrope_positions(prompt({{kImage, 4}}), grids, 2, kTokens);
   EXPECT_EQ(Positions(p.ids.begin() + 8, p.ids.end()), (Positions{0, 1, 2, 3}));
 }
 
+TEST(Mrope, TimeRunsBySeconds) {
+  // 2 positions a second, 1.7 seconds a temporal patch: at 0, 3.4, 6.8 and 10.2.
+  const std::vector<VisionGrid> grids = {{{4, 2, 4}, time_interval(2.0, 1.7)}};
+  const std::vector<TokenId> ids = prompt({{kText, 1}, {kVideo, 8}, {kText, 1}});
+  const MropePositions paper = mrope_positions(ids, grids, 2, kTokens);
+  EXPECT_EQ(Positions(paper.ids.begin(), paper.ids.begin() + 10),
+            (Positions{0, 1, 1, 4, 4, 7, 7, 11, 11, 12}));
+  EXPECT_EQ(paper.rope_delta, 13 - 10);
+  const MropePositions installed =
+      mrope_positions(ids, grids, 2, kTokens, 0, PositionRule::kInstalled);
+  EXPECT_EQ(installed.ids[9], 3);  // behind the longer side
+  EXPECT_EQ(installed.rope_delta, 12 - 10);
+  EXPECT_EQ(time_interval(0.0, 1.7), 1.0f);  // a family that only counts
+}
+
+TEST(Mrope, TimesThatAreNoPositionsAreRefused) {
+  const std::vector<TokenId> ids = prompt({{kVideo, 4}});
+  for (const float interval : {1e30f, INFINITY, NAN, -1.0f}) {
+    const std::vector<VisionGrid> grids = {{{2, 2, 4}, interval}};
+    EXPECT_THROW(mrope_positions(ids, grids, 2, kTokens), Error) << interval;
+  }
+}
+
 TEST(Mrope, RunsAndGridsMustMatch) {
-  const std::vector<GridThw> grids = {{1, 4, 4}};
+  const std::vector<VisionGrid> grids = {{{1, 4, 4}}};
   EXPECT_THROW(mrope_positions(prompt({{kImage, 3}}), grids, 2, kTokens), Error);
   EXPECT_THROW(mrope_positions(prompt({{kImage, 5}}), grids, 2, kTokens), Error);
   EXPECT_THROW(mrope_positions(prompt({{kText, 5}}), grids, 2, kTokens), Error);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
 
 #include "vision/cu_seqlens.h"
 
@@ -31,6 +32,18 @@ TEST(RotaryTable, RowsFollowThePatchOrder) {
     }
   }
   EXPECT_EQ(i, table.cos().size(0));
+}
+
+TEST(RotaryTable, GroupsMayStandInAnotherOrder) {
+  const std::vector<std::int64_t> order = {2, 0, 1, 5, 4, 3};
+  const RotaryTable plain(4, 6, 2, 8, 10000.0), moved(4, 6, 2, 8, 10000.0, order);
+  for (std::int64_t i = 0; i < 24; ++i) {
+    const std::int64_t from = order[static_cast<std::size_t>(i / 4)] * 4 + i % 4;
+    for (std::int64_t j = 0; j < 4; ++j) {
+      EXPECT_EQ(moved.cos().row(i)[j], plain.cos().row(from)[j]) << i << " " << j;
+      EXPECT_EQ(moved.sin().row(i)[j], plain.sin().row(from)[j]) << i << " " << j;
+    }
+  }
 }
 
 TEST(CuSeqlens, OneSliceATimestep) {

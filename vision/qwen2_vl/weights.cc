@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "vision/tower_weights.h"
+
 namespace reelm::vision::qwen2_vl {
 
 namespace {
@@ -29,17 +31,12 @@ std::size_t VisionWeights::size_bytes() const noexcept {
 
 VisionWeights load_vision_weights(const layers::WeightReader& reader, const VisionConfig& c,
                                   kernels::ComputeType type) {
-  // Newer transformers nests the tower under `model.`.
-  const std::string visual =
-      reader.has("model.visual.patch_embed.proj.weight") ? "model.visual." : "visual.";
+  const std::string visual = tower_prefix(reader);
   const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in) {
     return reader.linear({visual + name, out, in}, true, type);
   };
   VisionWeights w;
-  const auto embed_type = type == kernels::ComputeType::kF32 ? type : kernels::ComputeType::kBF16;
-  w.patch_embed.weight = reader.weight(
-      visual + "patch_embed.proj.weight",
-      {c.embed_dim, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size}, embed_type);
+  w.patch_embed.weight = read_patch_embed(reader, visual, c, type);
   for (std::int64_t i = 0; i < c.depth; ++i) {
     const std::string block = "blocks." + std::to_string(i) + ".";
     BlockWeights b;
@@ -51,10 +48,9 @@ VisionWeights load_vision_weights(const layers::WeightReader& reader, const Visi
     b.fc2 = linear(block + "mlp.fc2", c.embed_dim, c.intermediate_size);
     w.blocks.push_back(std::move(b));
   }
-  const std::int64_t merged = c.embed_dim * c.spatial_merge_size * c.spatial_merge_size;
   w.ln_q = load_layer_norm(reader, visual + "merger.ln_q", c.embed_dim);
-  w.merger_fc1 = linear("merger.mlp.0", merged, merged);
-  w.merger_fc2 = linear("merger.mlp.2", c.hidden_size, merged);
+  w.merger_fc1 = linear("merger.mlp.0", c.merged_dim(), c.merged_dim());
+  w.merger_fc2 = linear("merger.mlp.2", c.hidden_size, c.merged_dim());
   return w;
 }
 

@@ -26,7 +26,7 @@ struct BlockWeights {
 };
 
 struct VisionWeights {
-  layers::Linear patch_embed;  // [embed_dim, patch_dim]: Conv3d with stride = kernel is a product
+  layers::Linear patch_embed;        // [embed_dim, patch_dim]
   std::vector<BlockWeights> blocks;  // [depth]
   LayerNormWeights ln_q;             // [embed_dim]
   layers::Linear merger_fc1;         // [embed_dim * merge^2, embed_dim * merge^2]
@@ -35,9 +35,8 @@ struct VisionWeights {
   std::size_t size_bytes() const noexcept;
 };
 
-/// Reads `visual.*` or `model.visual.*`. With quantised types the patch embedding stays bf16: it is
-/// a thousandth of the work, and its inputs are pixels. Throws Error naming file, tensor, found and
-/// expected.
+/// Reads `visual.*` or `model.visual.*`; the patch embedding is never quantised. Throws Error
+/// naming file, tensor, found and expected.
 VisionWeights load_vision_weights(const layers::WeightReader& reader, const VisionConfig& config,
                                   kernels::ComputeType type);
 
