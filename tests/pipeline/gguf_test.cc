@@ -50,7 +50,7 @@ TEST_P(GgufModels, HaveTheBitsOfTheOtherLayout) {
   EXPECT_EQ(logits_of(open(paths.model)), expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Random, GgufModels, ::testing::ValuesIn(test::random_model_names()),
+INSTANTIATE_TEST_SUITE_P(Random, GgufModels, ::testing::ValuesIn(test::gguf_model_names()),
                          [](const auto& instance) { return instance.param; });
 
 TEST_F(GgufModelTest, VerifiesAgainstTheReference) {

@@ -236,6 +236,16 @@ GgufWriter tower_writer(const Json& config, const fs::path& hf) {
 
 }  // namespace
 
+std::vector<std::string> gguf_model_names() {
+  std::vector<std::string> out;
+  for (const std::string& name : random_model_names()) {
+    const Json spec = read_json(goldens_dir() / "models" / (name + ".json"));
+    const std::string type = spec["files"]["config.json"]["model_type"];
+    if (type == "qwen2" || type == "qwen2_vl") out.push_back(name);
+  }
+  return out;
+}
+
 GgufModelPaths write_gguf_model(const fs::path& dir, const std::string& name,
                                 const GgufModelOptions& options) {
   GgufModelPaths out = {dir / "model.gguf", {}, dir / "hf", {}};

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "core/dtype.h"
 
@@ -23,6 +24,9 @@ struct GgufModelPaths {
   /// DIR/floats: the same with its matrices in F32, as they are after quantising; only with a type
   std::filesystem::path floats;
 };
+
+/// Names of the specs in tests/goldens/models whose families are read from GGUF, sorted.
+std::vector<std::string> gguf_model_names();
 
 /// Makes the model of the spec `name` in `dir`, in both layouts.
 GgufModelPaths write_gguf_model(const std::filesystem::path& dir, const std::string& name,
