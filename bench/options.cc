@@ -37,41 +37,51 @@ GridThw parse_grid(const std::string& text) {
   return grid;
 }
 
-/// Asks the kernel to drop what it keeps of the weights in memory.
-void drop_weight_pages(const std::filesystem::path& directory) {
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    if (entry.path().extension() != ".safetensors") continue;
-    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) continue;
-    (void)::fsync(fd);  // dirty pages stay
-    (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    (void)::close(fd);
+/// Asks the kernel to drop what it keeps of a file in memory.
+void drop_pages(const std::filesystem::path& file) {
+  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)::fsync(fd);  // dirty pages stay
+  (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  (void)::close(fd);
+}
+
+/// Likewise of the weights of a model, GGUF files too.
+void drop_weight_pages(const apps::ModelOptions& model) {
+  const std::filesystem::path path = model.directory();
+  if (!model.mmproj.empty()) drop_pages(model.mmproj);
+  if (!std::filesystem::is_directory(path)) return drop_pages(path);
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
+    const auto extension = entry.path().extension();
+    if (extension == ".safetensors" || extension == ".gguf") drop_pages(entry.path());
   }
 }
 
-pipeline::Model open_directory(const Options& options, const std::filesystem::path& directory) {
-  pipeline::Model model = pipeline::open_model(directory, {.dtypes = options.dtypes.parse(),
-                                                           .limits = options.model.limits,
-                                                           .packed_cache = options.cache.parse(),
-                                                           .cancel = &apps::interrupt_token()});
+pipeline::Model open(const Options& options) {
+  pipeline::Model model =
+      pipeline::open_model(options.model.directory(), {.dtypes = options.dtypes.parse(),
+                                                       .limits = options.model.limits,
+                                                       .packed_cache = options.cache.parse(),
+                                                       .mmproj = options.model.mmproj,
+                                                       .cancel = &apps::interrupt_token()});
   for (const std::string& warning : model.warnings) apps::warn(warning);
   return model;
 }
 
-pipeline::SyntheticSizes sizes_of(const std::filesystem::path& directory, const Limits& limits) {
-  const std::string model_type = pipeline::read_model_type(directory, limits);
+pipeline::SyntheticSizes sizes_of(const ModelFiles& files, const Limits& limits) {
+  const std::string model_type = pipeline::read_model_type(files, limits);
   if (model_type == "qwen") {
-    return {llm::qwen::load_decoder_config(directory, limits).decoder, {}, false, model_type};
+    return {llm::qwen::load_decoder_config(files, limits).decoder, {}, false, model_type};
   }
   if (model_type == "qwen2") {
-    return {llm::qwen2::load_decoder_config(directory, limits), {}, false, model_type};
+    return {llm::qwen2::load_decoder_config(files, limits), {}, false, model_type};
   }
   if (model_type == "qwen2_5_vl") {
-    return {llm::qwen2_5_vl::load_config(directory, limits).decoder,
-            vision::qwen2_5_vl::load_vision_config(directory, limits), true, model_type};
+    return {llm::qwen2_5_vl::load_config(files, limits).decoder,
+            vision::qwen2_5_vl::load_vision_config(files, limits), true, model_type};
   }
-  return {llm::qwen2_vl::load_decoder_config(directory, limits),
-          vision::qwen2_vl::load_vision_config(directory, limits), true, model_type};
+  return {llm::qwen2_vl::load_decoder_config(files, limits),
+          vision::qwen2_vl::load_vision_config(files, limits), true, model_type};
 }
 
 }  // namespace
@@ -117,8 +127,8 @@ Loaded make_synthetic(const Options& options) {
 
 Loaded load(const Options& options) {
   if (pipeline::is_synthetic(options.model.model)) return make_synthetic(options);
-  const std::filesystem::path directory = options.model.directory();
-  return {sizes_of(directory, options.model.limits), open_directory(options, directory)};
+  pipeline::Model model = open(options);
+  return {sizes_of(model.files, options.model.limits), std::move(model)};
 }
 
 Loaded load_timed(const Options& options, Totals& totals) {
@@ -128,19 +138,18 @@ Loaded load_timed(const Options& options, Totals& totals) {
     totals.synthetic_make_ms = ms_since(begin);
     return out;
   }
-  const std::filesystem::path directory = options.model.directory();
   // A wrong path is said before anything else.
-  (void)pipeline::read_model_type(directory, options.model.limits);
-  drop_weight_pages(directory);
+  (void)pipeline::read_model_type(options.model.files(), options.model.limits);
+  drop_weight_pages(options.model);
   {  // closed again, else two of them are in memory
     const auto cold = Clock::now();
-    const pipeline::Model model = open_directory(options, directory);
+    const pipeline::Model model = open(options);
     totals.load_cold_ms = ms_since(cold);
   }
   const auto warm = Clock::now();
-  pipeline::Model model = open_directory(options, directory);
+  pipeline::Model model = open(options);
   totals.load_warm_ms = ms_since(warm);
-  return {sizes_of(directory, options.model.limits), std::move(model)};
+  return {sizes_of(model.files, options.model.limits), std::move(model)};
 }
 
 Measured run_workload(const Options& options, Loaded& loaded) {

@@ -103,7 +103,22 @@ struct GroupScales {
   }
 };
 
-/// 256 weights in 8 groups of 32: d * scale * q - m * least. A pair of groups shares 32 bytes.
+/// 256 weights in 8 groups of 32: d * scale * q - m * least, with q = value(group, i).
+template <typename Value>
+void decode_groups(float d, float m, const GroupScales& scales, float* out,
+                   Value&& value) noexcept {
+  for (int group = 0; group < 8; ++group) {
+    const float a = d * static_cast<float>(scales.scale(group));
+    const float b = m * static_cast<float>(scales.least(group));
+    for (int i = 0; i < 32; ++i) *out++ = a * static_cast<float>(value(group, i)) - b;
+  }
+}
+
+/// Four bits of weight i of a group: a pair of groups shares 32 bytes.
+int four_bits(const Byte* q, int group, int i) noexcept {
+  return q[group / 2 * 32 + i] >> group % 2 * 4 & 15;
+}
+
 struct BlockQ4_K {
   Byte d[2];
   Byte m[2];
@@ -111,16 +126,8 @@ struct BlockQ4_K {
   Byte q[128];
 
   void decode(float* out) const noexcept {
-    const float scale = half(d), least = half(m);
-    for (int group = 0; group < 8; ++group) {
-      const float a = scale * static_cast<float>(scales.scale(group));
-      const float b = least * static_cast<float>(scales.least(group));
-      const Byte* pair = q + group / 2 * 32;
-      const int shift = group % 2 * 4;
-      for (int i = 0; i < 32; ++i) {
-        *out++ = a * static_cast<float>(pair[i] >> shift & 15) - b;
-      }
-    }
+    decode_groups(half(d), half(m), scales, out,
+                  [&](int group, int i) { return four_bits(q, group, i); });
   }
 };
 
@@ -133,17 +140,9 @@ struct BlockQ5_K {
   Byte q[128];
 
   void decode(float* out) const noexcept {
-    const float scale = half(d), least = half(m);
-    for (int group = 0; group < 8; ++group) {
-      const float a = scale * static_cast<float>(scales.scale(group));
-      const float b = least * static_cast<float>(scales.least(group));
-      const Byte* pair = q + group / 2 * 32;
-      const int shift = group % 2 * 4;
-      for (int i = 0; i < 32; ++i) {
-        const int value = (pair[i] >> shift & 15) | (high[i] >> group & 1) << 4;
-        *out++ = a * static_cast<float>(value) - b;
-      }
-    }
+    decode_groups(half(d), half(m), scales, out, [&](int group, int i) {
+      return four_bits(q, group, i) | (high[i] >> group & 1) << 4;
+    });
   }
 };
 

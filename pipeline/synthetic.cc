@@ -1,7 +1,6 @@
 #include "pipeline/synthetic.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "core/aligned_buffer.h"
@@ -9,234 +8,13 @@
 #include "core/throw.h"
 #include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
+#include "pipeline/synthetic_tokenizer.h"
 #include "vision/qwen2_5_vl/encoder.h"
 #include "vision/qwen2_vl/encoder.h"
 
 namespace reelm::pipeline {
 
 namespace {
-
-constexpr std::string_view kPrefix = "synthetic:";
-
-// Ids of the special tokens in Qwen2-VL's vocabulary; a small one has them at its end.
-constexpr llm::TokenId kQwenImStart = 151644;
-constexpr std::array<std::string_view, 13> kSpecials = {
-    "<|im_start|>",     "<|im_end|>",     "<|object_ref_start|>", "<|object_ref_end|>",
-    "<|box_start|>",    "<|box_end|>",    "<|quad_start|>",       "<|quad_end|>",
-    "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",       "<|image_pad|>",
-    "<|video_pad|>"};
-constexpr llm::TokenId kImagePad = 11;  // places in kSpecials
-constexpr llm::TokenId kVideoPad = 12;
-
-/// One token a byte, and the special tokens; any other id of the vocabulary shows as a letter.
-class ByteTokenizer final : public llm::Tokenizer {
- public:
-  ByteTokenizer(std::int64_t vocab_size, llm::TokenId first_special)
-      : vocab_size_(vocab_size), first_special_(first_special) {}
-
-  std::vector<llm::TokenId> encode(std::string_view text) const override {
-    std::vector<llm::TokenId> out;
-    for (const char c : text) out.push_back(static_cast<unsigned char>(c));
-    return out;
-  }
-  std::vector<llm::TokenId> encode_with_specials(std::string_view text) const override {
-    return encode(text);
-  }
-  std::optional<llm::TokenId> special_id(std::string_view content) const override {
-    const auto* const it = std::find(kSpecials.begin(), kSpecials.end(), content);
-    if (it == kSpecials.end()) return std::nullopt;
-    return first_special_ + static_cast<llm::TokenId>(it - kSpecials.begin());
-  }
-  bool is_special(llm::TokenId id) const override {
-    return id >= first_special_ && id < first_special_ + std::ssize(kSpecials);
-  }
-  std::string token_bytes(llm::TokenId id) const override {
-    if (!has_token(id)) {
-      throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
-                  vocab_size_);
-    }
-    if (is_special(id)) {
-      return std::string(kSpecials[static_cast<std::size_t>(id - first_special_)]);
-    }
-    return std::string(1, static_cast<char>(id < 256 ? id : 'a' + id % 26));
-  }
-  std::string decode(std::span<const llm::TokenId> ids, bool skip) const override {
-    std::string out;
-    for (const llm::TokenId id : ids) {
-      if (has_token(id) && !(skip && is_special(id))) out += token_bytes(id);
-    }
-    return out;
-  }
-  std::int64_t vocab_size() const override { return vocab_size_; }
-
- private:
-  std::int64_t vocab_size_;
-  llm::TokenId first_special_;
-};
-
-llm::TokenId first_special(std::int64_t vocab_size) {
-  return static_cast<llm::TokenId>(
-      std::min<std::int64_t>(kQwenImStart, vocab_size - std::ssize(kSpecials)));
-}
-
-/// What all sizes share, and what follows from them.
-void complete_decoder(llm::qwen2::DecoderConfig& decoder) {
-  decoder.head_dim = decoder.hidden_size / decoder.num_attention_heads;
-  decoder.max_position_embeddings = 32768;
-  decoder.rope_theta = 1'000'000.0;
-}
-
-SyntheticSizes complete_text(SyntheticSizes sizes) {
-  complete_decoder(sizes.decoder);
-  sizes.decoder.mrope_section = {sizes.decoder.head_dim / 2, 0, 0};
-  sizes.has_vision = false;
-  sizes.model_type = "qwen2";
-  return sizes;
-}
-
-SyntheticSizes complete_qwen(SyntheticSizes sizes) {
-  sizes.decoder.num_key_value_heads = sizes.decoder.num_attention_heads;
-  sizes.decoder.tie_word_embeddings = false;
-  sizes = complete_text(sizes);
-  sizes.decoder.rope_theta = 10'000.0;
-  sizes.model_type = "qwen";
-  return sizes;
-}
-
-SyntheticSizes complete(SyntheticSizes sizes) {
-  auto& decoder = sizes.decoder;
-  complete_decoder(decoder);
-  const std::int64_t half = decoder.head_dim / 2;
-  decoder.mrope_section = {half / 4, half * 3 / 8, half * 3 / 8};  // 16, 24, 24 of 64
-  const llm::TokenId start = first_special(decoder.vocab_size);
-  decoder.vision_tokens = {start + kImagePad, start + kVideoPad};
-  std::visit([&](vision::TowerSizes& tower) { tower.hidden_size = decoder.hidden_size; },
-             sizes.vision);
-  return sizes;
-}
-
-SyntheticSizes sizes_2b() {
-  SyntheticSizes sizes;
-  sizes.decoder.hidden_size = 1536;
-  sizes.decoder.intermediate_size = 8960;
-  sizes.decoder.num_hidden_layers = 28;
-  sizes.decoder.num_attention_heads = 12;
-  sizes.decoder.num_key_value_heads = 2;
-  sizes.decoder.vocab_size = 151936;
-  sizes.decoder.tie_word_embeddings = true;
-  return complete(sizes);
-}
-
-/// The decoder of Qwen2-7B and Qwen2.5-7B.
-SyntheticSizes decoder_7b() {
-  SyntheticSizes sizes;
-  sizes.decoder.hidden_size = 3584;
-  sizes.decoder.intermediate_size = 18944;
-  sizes.decoder.num_hidden_layers = 28;
-  sizes.decoder.num_attention_heads = 28;
-  sizes.decoder.num_key_value_heads = 4;
-  sizes.decoder.vocab_size = 152064;
-  return sizes;
-}
-
-SyntheticSizes sizes_7b() { return complete(decoder_7b()); }
-
-/// The tower of Qwen2.5-VL-3B and 7B before a decoder.
-SyntheticSizes with_tower_2_5(SyntheticSizes sizes) {
-  vision::qwen2_5_vl::VisionConfig vision;
-  vision.embed_dim = 1280;
-  sizes.vision = vision;
-  sizes.model_type = "qwen2_5_vl";
-  return complete(sizes);
-}
-
-SyntheticSizes sizes_2_5_3b() {
-  SyntheticSizes sizes;
-  sizes.decoder.hidden_size = 2048;
-  sizes.decoder.intermediate_size = 11008;
-  sizes.decoder.num_hidden_layers = 36;
-  sizes.decoder.num_attention_heads = 16;
-  sizes.decoder.num_key_value_heads = 2;
-  sizes.decoder.vocab_size = 151936;
-  sizes.decoder.tie_word_embeddings = true;
-  return with_tower_2_5(sizes);
-}
-
-SyntheticSizes sizes_2_5_7b() { return with_tower_2_5(decoder_7b()); }
-
-SyntheticSizes sizes_text_0_5b() {
-  SyntheticSizes sizes;
-  sizes.decoder.hidden_size = 896;
-  sizes.decoder.intermediate_size = 4864;
-  sizes.decoder.num_hidden_layers = 24;
-  sizes.decoder.num_attention_heads = 14;
-  sizes.decoder.num_key_value_heads = 2;
-  sizes.decoder.vocab_size = 151936;
-  sizes.decoder.tie_word_embeddings = true;
-  return complete_text(sizes);
-}
-
-SyntheticSizes sizes_qwen_7b() {
-  SyntheticSizes sizes;
-  sizes.decoder.hidden_size = 4096;
-  sizes.decoder.intermediate_size = 11008;
-  sizes.decoder.num_hidden_layers = 32;
-  sizes.decoder.num_attention_heads = 32;
-  sizes.decoder.vocab_size = 151936;
-  return complete_qwen(sizes);
-}
-
-SyntheticSizes tiny_decoder() {
-  SyntheticSizes sizes;
-  sizes.decoder.hidden_size = 64;
-  sizes.decoder.intermediate_size = 128;
-  sizes.decoder.num_hidden_layers = 2;
-  sizes.decoder.num_attention_heads = 4;
-  sizes.decoder.num_key_value_heads = 2;
-  sizes.decoder.vocab_size = 300;
-  sizes.decoder.tie_word_embeddings = true;
-  return sizes;
-}
-
-SyntheticSizes sizes_tiny_text() { return complete_text(tiny_decoder()); }
-SyntheticSizes sizes_tiny_qwen() { return complete_qwen(tiny_decoder()); }
-
-/// With a tower of the family of `vision`.
-template <class VisionConfig>
-SyntheticSizes with_tiny_tower(VisionConfig vision) {
-  SyntheticSizes sizes = tiny_decoder();
-  vision.depth = 2;
-  vision.embed_dim = 32;
-  vision.num_heads = 2;
-  vision.intermediate_size = 128;
-  sizes.vision = std::move(vision);
-  return complete(sizes);
-}
-
-SyntheticSizes sizes_tiny() { return with_tiny_tower(vision::qwen2_vl::VisionConfig()); }
-
-SyntheticSizes sizes_tiny_2_5() {
-  vision::qwen2_5_vl::VisionConfig vision;
-  vision.fullatt_block_indexes = {1};
-  SyntheticSizes sizes = with_tiny_tower(std::move(vision));
-  sizes.model_type = "qwen2_5_vl";
-  return sizes;
-}
-
-struct Named {
-  const char* name;
-  SyntheticSizes (*sizes)();
-};
-constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
-                            {"synthetic:qwen2-vl-7b", sizes_7b},
-                            {"synthetic:qwen2.5-vl-3b", sizes_2_5_3b},
-                            {"synthetic:qwen2.5-vl-7b", sizes_2_5_7b},
-                            {"synthetic:qwen2-0.5b", sizes_text_0_5b},
-                            {"synthetic:qwen-7b", sizes_qwen_7b},
-                            {"synthetic:tiny", sizes_tiny},
-                            {"synthetic:tiny-qwen2.5-vl", sizes_tiny_2_5},
-                            {"synthetic:tiny-text", sizes_tiny_text},
-                            {"synthetic:tiny-qwen", sizes_tiny_qwen}};
 
 /// A tensor to be made: ones for the weights of norms, else random.
 struct Wanted {
@@ -442,22 +220,6 @@ void check_memory(const std::vector<Wanted>& wanted, std::string_view name,
 
 }  // namespace
 
-bool is_synthetic(std::string_view name) noexcept { return name.starts_with(kPrefix); }
-
-std::vector<std::string> synthetic_names() {
-  std::vector<std::string> out;
-  for (const Named& named : kNamed) out.emplace_back(named.name);
-  return out;
-}
-
-SyntheticSizes synthetic_sizes(std::string_view name) {
-  for (const Named& named : kNamed) {
-    if (name == named.name) return named.sizes();
-  }
-  throw_error(ErrorCode::kInvalidArgument, "model is '{}', expected one of {}", name,
-              fmt::join(synthetic_names(), ", "));
-}
-
 Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std::uint64_t seed) {
   const SyntheticSizes sizes = synthetic_sizes(name);
   Model model;
@@ -482,8 +244,7 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
         sizes.vision);
   }
   model.decoder = kind.make(sizes.decoder, reader, compute_type(model.dtypes.decoder));
-  model.tokenizer = std::make_unique<ByteTokenizer>(sizes.decoder.vocab_size,
-                                                    first_special(sizes.decoder.vocab_size));
+  model.tokenizer = make_byte_tokenizer(sizes.decoder.vocab_size);
   model.tokens.im_start = *model.tokenizer->special_id("<|im_start|>");
   model.tokens.im_end = *model.tokenizer->special_id("<|im_end|>");
   if (!sizes.has_vision) return model;

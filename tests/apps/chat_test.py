@@ -11,7 +11,7 @@ import subprocess
 import sys
 import unittest
 
-from cli_test import CLIP, DEMO, MEDIA, PATIENCE, REELM, CliTest, run
+from cli import CLIP, DEMO, MEDIA, PATIENCE, REELM, CliTest, run
 
 SESSION_ANSWERS = sys.argv.pop(3) if len(sys.argv) > 3 else ""
 COLOR = "What color is the square?"

@@ -1,0 +1,190 @@
+#include "pipeline/synthetic_sizes.h"
+
+#include <utility>
+
+#include "core/throw.h"
+#include "pipeline/synthetic_tokenizer.h"
+
+namespace reelm::pipeline {
+
+namespace {
+
+/// What all sizes share, and what follows from them.
+void complete_decoder(llm::qwen2::DecoderConfig& decoder) {
+  decoder.head_dim = decoder.hidden_size / decoder.num_attention_heads;
+  decoder.max_position_embeddings = 32768;
+  decoder.rope_theta = 1'000'000.0;
+}
+
+SyntheticSizes complete_text(SyntheticSizes sizes) {
+  complete_decoder(sizes.decoder);
+  sizes.decoder.mrope_section = {sizes.decoder.head_dim / 2, 0, 0};
+  sizes.has_vision = false;
+  sizes.model_type = "qwen2";
+  return sizes;
+}
+
+SyntheticSizes complete_qwen(SyntheticSizes sizes) {
+  sizes.decoder.num_key_value_heads = sizes.decoder.num_attention_heads;
+  sizes.decoder.tie_word_embeddings = false;
+  sizes = complete_text(sizes);
+  sizes.decoder.rope_theta = 10'000.0;
+  sizes.model_type = "qwen";
+  return sizes;
+}
+
+SyntheticSizes complete(SyntheticSizes sizes) {
+  auto& decoder = sizes.decoder;
+  complete_decoder(decoder);
+  const std::int64_t half = decoder.head_dim / 2;
+  decoder.mrope_section = {half / 4, half * 3 / 8, half * 3 / 8};  // 16, 24, 24 of 64
+  const auto tokenizer = make_byte_tokenizer(decoder.vocab_size);
+  decoder.vision_tokens = {*tokenizer->special_id("<|image_pad|>"),
+                           *tokenizer->special_id("<|video_pad|>")};
+  std::visit([&](vision::TowerSizes& tower) { tower.hidden_size = decoder.hidden_size; },
+             sizes.vision);
+  return sizes;
+}
+
+SyntheticSizes sizes_2b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 1536;
+  sizes.decoder.intermediate_size = 8960;
+  sizes.decoder.num_hidden_layers = 28;
+  sizes.decoder.num_attention_heads = 12;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 151936;
+  sizes.decoder.tie_word_embeddings = true;
+  return complete(sizes);
+}
+
+/// The decoder of Qwen2-7B and Qwen2.5-7B.
+SyntheticSizes decoder_7b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 3584;
+  sizes.decoder.intermediate_size = 18944;
+  sizes.decoder.num_hidden_layers = 28;
+  sizes.decoder.num_attention_heads = 28;
+  sizes.decoder.num_key_value_heads = 4;
+  sizes.decoder.vocab_size = 152064;
+  return sizes;
+}
+
+SyntheticSizes sizes_7b() { return complete(decoder_7b()); }
+
+/// The tower of Qwen2.5-VL-3B and 7B before a decoder.
+SyntheticSizes with_tower_2_5(SyntheticSizes sizes) {
+  vision::qwen2_5_vl::VisionConfig vision;
+  vision.embed_dim = 1280;
+  sizes.vision = vision;
+  sizes.model_type = "qwen2_5_vl";
+  return complete(sizes);
+}
+
+SyntheticSizes sizes_2_5_3b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 2048;
+  sizes.decoder.intermediate_size = 11008;
+  sizes.decoder.num_hidden_layers = 36;
+  sizes.decoder.num_attention_heads = 16;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 151936;
+  sizes.decoder.tie_word_embeddings = true;
+  return with_tower_2_5(sizes);
+}
+
+SyntheticSizes sizes_2_5_7b() { return with_tower_2_5(decoder_7b()); }
+
+SyntheticSizes sizes_text_0_5b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 896;
+  sizes.decoder.intermediate_size = 4864;
+  sizes.decoder.num_hidden_layers = 24;
+  sizes.decoder.num_attention_heads = 14;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 151936;
+  sizes.decoder.tie_word_embeddings = true;
+  return complete_text(sizes);
+}
+
+SyntheticSizes sizes_qwen_7b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 4096;
+  sizes.decoder.intermediate_size = 11008;
+  sizes.decoder.num_hidden_layers = 32;
+  sizes.decoder.num_attention_heads = 32;
+  sizes.decoder.vocab_size = 151936;
+  return complete_qwen(sizes);
+}
+
+SyntheticSizes tiny_decoder() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 64;
+  sizes.decoder.intermediate_size = 128;
+  sizes.decoder.num_hidden_layers = 2;
+  sizes.decoder.num_attention_heads = 4;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 300;
+  sizes.decoder.tie_word_embeddings = true;
+  return sizes;
+}
+
+SyntheticSizes sizes_tiny_text() { return complete_text(tiny_decoder()); }
+SyntheticSizes sizes_tiny_qwen() { return complete_qwen(tiny_decoder()); }
+
+/// With a tower of the family of `vision`.
+template <class VisionConfig>
+SyntheticSizes with_tiny_tower(VisionConfig vision) {
+  SyntheticSizes sizes = tiny_decoder();
+  vision.depth = 2;
+  vision.embed_dim = 32;
+  vision.num_heads = 2;
+  vision.intermediate_size = 128;
+  sizes.vision = std::move(vision);
+  return complete(sizes);
+}
+
+SyntheticSizes sizes_tiny() { return with_tiny_tower(vision::qwen2_vl::VisionConfig()); }
+
+SyntheticSizes sizes_tiny_2_5() {
+  vision::qwen2_5_vl::VisionConfig vision;
+  vision.fullatt_block_indexes = {1};
+  SyntheticSizes sizes = with_tiny_tower(std::move(vision));
+  sizes.model_type = "qwen2_5_vl";
+  return sizes;
+}
+
+struct Named {
+  const char* name;
+  SyntheticSizes (*sizes)();
+};
+constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
+                            {"synthetic:qwen2-vl-7b", sizes_7b},
+                            {"synthetic:qwen2.5-vl-3b", sizes_2_5_3b},
+                            {"synthetic:qwen2.5-vl-7b", sizes_2_5_7b},
+                            {"synthetic:qwen2-0.5b", sizes_text_0_5b},
+                            {"synthetic:qwen-7b", sizes_qwen_7b},
+                            {"synthetic:tiny", sizes_tiny},
+                            {"synthetic:tiny-qwen2.5-vl", sizes_tiny_2_5},
+                            {"synthetic:tiny-text", sizes_tiny_text},
+                            {"synthetic:tiny-qwen", sizes_tiny_qwen}};
+
+}  // namespace
+
+bool is_synthetic(std::string_view name) noexcept { return name.starts_with("synthetic:"); }
+
+std::vector<std::string> synthetic_names() {
+  std::vector<std::string> out;
+  for (const Named& named : kNamed) out.emplace_back(named.name);
+  return out;
+}
+
+SyntheticSizes synthetic_sizes(std::string_view name) {
+  for (const Named& named : kNamed) {
+    if (name == named.name) return named.sizes();
+  }
+  throw_error(ErrorCode::kInvalidArgument, "model is '{}', expected one of {}", name,
+              fmt::join(synthetic_names(), ", "));
+}
+
+}  // namespace reelm::pipeline
