@@ -119,6 +119,7 @@ int four_bits(const Byte* q, int group, int i) noexcept {
   return q[group / 2 * 32 + i] >> group % 2 * 4 & 15;
 }
 
+/// Such a block with weights of four bits.
 struct BlockQ4_K {
   Byte d[2];
   Byte m[2];

@@ -100,6 +100,10 @@ class Tuner {
     return measures_.load(std::memory_order_relaxed) &&
            spent_ms_.load(std::memory_order_relaxed) < options_.total_ms;
   }
+  /// Whether there is nothing to find and nothing is measured: kernels need not ask.
+  bool idle() const noexcept {
+    return table_.load(std::memory_order_relaxed) == nullptr && !may_measure();
+  }
   /// From now on what is missing is measured, in all threads.
   void start_measuring() noexcept { measures_.store(true, std::memory_order_relaxed); }
 

@@ -31,7 +31,7 @@ int choose_candidate(TunedOp op, int rule, std::int64_t products, CanRun&& can_r
   const int forced = forced_candidate(op);
   if (forced >= 0) return can_run(forced) ? forced : rule;
   Tuner* tuner = active_tuner();
-  if (tuner == nullptr) return rule;
+  if (tuner == nullptr || tuner->idle()) return rule;
   if (products < kWorthTuning && !tuner->options().everything) return rule;
   const TuneKey asked = key();
   const TuneEntry* entry = tuner->find(asked);
