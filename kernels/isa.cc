@@ -11,12 +11,17 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace reelm::kernels {
 
 namespace {
 
-constexpr std::array kAllIsas = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+constexpr std::array kAllIsas = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16,
+                                 Isa::kAmx};
 
 #if defined(__x86_64__)
 constexpr bool bit(unsigned value, int index) { return (value >> index & 1u) != 0; }
@@ -27,6 +32,19 @@ unsigned saved_state() {
   unsigned low, high;
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return low;
+}
+
+/// Whether the system lets this process use tiles: Linux saves their 8 KB only for processes that
+/// asked (Documentation/arch/x86/xstate.rst). It refuses where it does not know them, and where a
+/// thread has a signal stack too small for them.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // its bit in XCR0
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 
 Isa best_isa() {
@@ -40,7 +58,10 @@ Isa best_isa() {
   if (!(f && dq && bw && vl) || (saved_state() & 0xe6u) != 0xe6u) return Isa::kAvx2;
   const bool vnni = bit(c, 11);
   if (!vnni || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || !bit(a, 5)) return Isa::kAvx512;
-  return Isa::kAvx512Bf16;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return Isa::kAvx512Bf16;
+  const bool amx = bit(d, 22) && bit(d, 24) && bit(d, 25);  // AMX-BF16, AMX-TILE, AMX-INT8
+  if (!amx || (saved_state() & 0x60000u) != 0x60000u || !may_use_tiles()) return Isa::kAvx512Bf16;
+  return Isa::kAmx;
 }
 #else
 Isa best_isa() { return Isa::kPortable; }
@@ -55,6 +76,8 @@ const KernelTable& table_of(Isa isa) {
       return avx512_table();
     case Isa::kAvx512Bf16:
       return avx512bf16_table();
+    case Isa::kAmx:
+      return amx_table();
 #endif
     default:
       return portable_table();
@@ -108,6 +131,8 @@ std::string_view isa_name(Isa isa) noexcept {
       return "avx512";
     case Isa::kAvx512Bf16:
       return "avx512bf16";
+    case Isa::kAmx:
+      return "amx";
   }
   return "?";
 }

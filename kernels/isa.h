@@ -12,12 +12,14 @@ enum class Isa {
   kAvx2,        ///< AVX2 + FMA + F16C
   kAvx512,      ///< AVX-512 F, BW, DQ, VL
   kAvx512Bf16,  ///< kAvx512 + AVX512_BF16 and VNNI (not FP16: Zen 4 and 5 lack it)
+  kAmx,         ///< kAvx512Bf16 + AMX's tiles of bf16 and int8 (Sapphire Rapids and later)
 };
 
-/// "portable", "avx2", "avx512", "avx512bf16".
+/// "portable", "avx2", "avx512", "avx512bf16", "amx".
 std::string_view isa_name(Isa isa) noexcept;
 
-/// The sets this machine (CPUID and OS state) can run, in rising order. Never empty.
+/// The sets this machine (CPUID and OS state) can run, in rising order. Never empty. The first call
+/// asks Linux for the process's permission to use AMX's tiles, where the machine has them.
 std::span<const Isa> supported_isas() noexcept;
 
 /// The set kernels dispatch to: the last of supported_isas(), or the one REELM_ISA names. Read

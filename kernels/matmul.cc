@@ -186,6 +186,9 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
   const bool bf16 = w.type == ComputeType::kBF16;
   const Isa isa = static_cast<Isa>(table.isa);
   const std::int64_t m = x.size(0);
+  // With AMX both multiply in its tiles, and ours were faster in turns on one machine (Sapphire
+  // Rapids, two cores, oneDNN 2.6, 1196x1280x5120: 1,420 and 1,190 GFLOP/s at best).
+  if (bf16 && isa >= Isa::kAmx) return false;
   if (quantised(w.type) || m < kDnnlRows || isa < (bf16 ? Isa::kAvx512Bf16 : Isa::kAvx512) ||
       !table_is_native(table) || (m > 1 && y.stride(0) != y.size(1)) || omp_in_parallel() != 0) {
     return false;
@@ -236,19 +239,30 @@ struct PackedActivations {
 
 PackedActivations plan_activations(const KernelTable& table, const PackedMatrix::Impl& w,
                                    std::int64_t m, bool few) {
+  const std::int64_t groups = w.k_pad / kQuantGroup;
   if (quantised(w.type)) {
     const bool in_registers = w.type == ComputeType::kInt4 && m <= kInt4Rows;
-    const int kind = in_registers ? static_cast<int>(kPackedInt8) : table.packed_a_int8;
-    return {kind, m, 1, w.k_pad / kQuantGroup * m * quant_row_bytes(kind) / 4};
+    const int kind = in_registers ? static_cast<int>(kPackedInt8)
+                     : few        ? table.packed_a_int8
+                                  : table.blocked_a_int8;
+    if (kind != kPackedInt8Tiles) return {kind, m, 1, groups * m * quant_row_bytes(kind) / 4};
+    const std::int64_t tiles = round_up(m, kTileRows) / kTileRows;
+    return {kind, tiles * kTileRows, kTileRows,
+            groups * tiles * static_cast<std::int64_t>(sizeof(QuantTile) / 4)};
   }
-  int kind = w.type == ComputeType::kBF16 ? table.packed_a_bf16 : static_cast<int>(kPackedF32);
+  const bool bf16 = w.type == ComputeType::kBF16;
+  const int kind = !bf16 ? static_cast<int>(few ? kPackedF32 : kPackedTiles)
+                   : few ? table.packed_a_bf16
+                         : table.blocked_a_bf16;
   const std::int64_t k_blocks = round_up(w.k_pad, kBlockK) / kBlockK;
-  if (few || kind == kPackedBf16) {
-    return {kind, m, 1, k_blocks * m * (kind == kPackedBf16 ? kBlockK / 2 : kBlockK)};
+  if (kind == kPackedBf16Tiles) {
+    const std::int64_t rows = round_up(m, kTileRows);
+    return {kind, rows, kTileRows, rows * w.k_pad / 2};
   }
-  kind = kind == kPackedRounded ? kPackedTilesRounded : kPackedTiles;
-  const std::int64_t rows = round_up(m, table.row_tile);
-  return {kind, rows, table.row_tile, k_blocks * rows * kBlockK};
+  const bool tiles = kind == kPackedTiles || kind == kPackedTilesRounded;
+  const std::int64_t unit = tiles ? table.row_tile : 1;
+  const std::int64_t rows = round_up(m, unit);
+  return {kind, rows, unit, k_blocks * rows * (kind == kPackedBf16 ? kBlockK / 2 : kBlockK)};
 }
 
 /// Calls gemm(begin, end) over all tasks, chunk * groups + group, dealt as the candidate says.
@@ -285,7 +299,7 @@ void run_own(const KernelTable& table, const MatmulCandidate& candidate, TensorV
 
   t_last_path = few ? MatmulPath::kFewRows : MatmulPath::kBlocked;
   const std::int64_t panels = round_up(n, kPanelCols) / kPanelCols;
-  const Tasks tasks = plan_tasks(candidate, m, panels, table.row_tile);
+  const Tasks tasks = plan_tasks(candidate, m, panels, std::max(packed.unit, table.row_tile));
   const GemmArgs args = {.a = a,
                          .b = w.words.data(),
                          .b_type = packed_element(w.type),
@@ -315,6 +329,11 @@ void run_own(const KernelTable& table, const MatmulCandidate& candidate, TensorV
              });
 }
 
+bool same_bits(const KernelTable& table, const PackedMatrix::Impl& w, int a, int b) {
+  return matmul_same_bits(table, w.type, matmul_candidates()[static_cast<std::size_t>(a)],
+                          matmul_candidates()[static_cast<std::size_t>(b)]);
+}
+
 /// Times the candidates on the first rows of x and the first panels of w, whose results go into
 /// scratch.
 const TuneEntry* measure(Tuner& tuner, const KernelTable& table, const TuneKey& key,
@@ -329,8 +348,8 @@ const TuneEntry* measure(Tuner& tuner, const KernelTable& table, const TuneKey& 
   const int rule = matmul_rule(x.size(0));
   std::vector<Tuner::Candidate> candidates;
   for (std::size_t i = 0; i < matmul_candidates().size(); ++i) {
-    if (matmul_supports(matmul_candidates()[i], m))
-      candidates.push_back({static_cast<int>(i), true});
+    if (!matmul_supports(matmul_candidates()[i], m)) continue;
+    candidates.push_back({static_cast<int>(i), same_bits(table, w, static_cast<int>(i), rule)});
   }
   return tuner.measure(key, candidates, rule, [&](int i) {
     run_own(table, matmul_candidates()[static_cast<std::size_t>(i)], rows, w, n,
@@ -347,8 +366,8 @@ int choose(const KernelTable& table, TensorView<const float> x, const PackedMatr
   };
   const int rule = matmul_rule(m);
   return choose_candidate(
-      TunedOp::kMatmul, rule, m * w.n * w.k, can_run, [](int) { return true; },
-      [&] { return matmul_key(table, m, w); },
+      TunedOp::kMatmul, rule, m * w.n * w.k, can_run,
+      [&](int i) { return same_bits(table, w, i, rule); }, [&] { return matmul_key(table, m, w); },
       [&](Tuner& tuner, const TuneKey& key) {
         return measure(tuner, table, key, x, w, n_y, epilogue);
       });

@@ -37,6 +37,12 @@ constexpr auto kNames = [] {
 std::span<const char* const> matmul_candidate_names() noexcept { return kNames; }
 std::span<const MatmulCandidate> matmul_candidates() noexcept { return kCandidates; }
 
+bool matmul_same_bits(const KernelTable& table, ComputeType type, const MatmulCandidate& a,
+                      const MatmulCandidate& b) noexcept {
+  const bool tiles = type == ComputeType::kBF16 && table.blocked_a_bf16 == kPackedBf16Tiles;
+  return !tiles || a.few == b.few;
+}
+
 int matmul_rule(std::int64_t m) noexcept { return m <= kFewRows ? kFewRule : kBlockedRule; }
 
 bool matmul_supports(const MatmulCandidate& candidate, std::int64_t m) noexcept {

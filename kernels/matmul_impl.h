@@ -37,8 +37,8 @@ inline constexpr std::int64_t kDnnlRows = 16;
 /// Products with at most this many rows stream the weights, where nothing else was chosen.
 inline constexpr std::int64_t kFewRows = 12;
 
-/// One way to run a product of our own: all give the same bits, as every element of y is one chain
-/// of additions over k.
+/// One way to run a product of our own. Every element of y is one chain of additions over k, so
+/// that those which add alike give the same bits (matmul_same_bits).
 struct MatmulCandidate {
   const char* name;
   bool few;                 ///< streams the weights, a panel a task
@@ -48,6 +48,11 @@ struct MatmulCandidate {
 };
 
 std::span<const MatmulCandidate> matmul_candidates() noexcept;
+
+/// Whether two candidates give the same bits for weights of a type. Only the tiles of AMX add
+/// otherwise than what streams bf16: their dot product rounds once a pair, not twice.
+bool matmul_same_bits(const KernelTable& table, ComputeType type, const MatmulCandidate& a,
+                      const MatmulCandidate& b) noexcept;
 
 /// What is taken for m rows when nothing was measured.
 int matmul_rule(std::int64_t m) noexcept;

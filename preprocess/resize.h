@@ -35,8 +35,8 @@ std::string_view vector_isa_name(VectorIsa isa) noexcept;
 /// The sets this machine can run, in rising order. Never empty.
 std::span<const VectorIsa> supported_vector_isas() noexcept;
 /// The last of supported_vector_isas(), or what REELM_ISA (the variable kernels/isa.h reads:
-/// portable, avx2, avx512, avx512bf16) allows. Read once. Throws Error{kInvalidArgument} when it
-/// names an unknown set or one this machine lacks.
+/// portable, avx2, avx512, avx512bf16, amx) allows. Read once. Throws Error{kInvalidArgument} when
+/// it names an unknown set or one this machine lacks.
 VectorIsa active_vector_isa();
 
 /// A resampler for one pair of sizes: weights are computed once, the workspace is reused.

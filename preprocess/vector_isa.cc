@@ -28,8 +28,8 @@ VectorIsa choose_isa() {
   const char* forced = std::getenv("REELM_ISA");
   if (forced == nullptr || *forced == '\0') return supported.back();
   const std::string name = forced;
-  // kernels/isa.h knows one set more; these loops have nothing to gain from BF16.
-  const std::string wanted = name == "avx512bf16" ? "avx512" : name;
+  // kernels/isa.h knows more sets; these loops have nothing to gain from BF16 and tiles.
+  const std::string wanted = name == "avx512bf16" || name == "amx" ? "avx512" : name;
   for (const VectorIsa isa : kAll) {
     if (vector_isa_name(isa) != wanted) continue;
     for (const VectorIsa have : supported) {
@@ -40,7 +40,7 @@ VectorIsa choose_isa() {
                 vector_isa_name(supported.back()));
   }
   throw_error(ErrorCode::kInvalidArgument,
-              "REELM_ISA={}: unknown; expected portable, avx2, avx512 or avx512bf16", name);
+              "REELM_ISA={}: unknown; expected portable, avx2, avx512, avx512bf16 or amx", name);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ done
 
 folders=('core/*.cc' 'kernels/*.cc' 'layers/*.cc')
 [[ ${1:-} == --all ]] && folders+=('preprocess/*.cc' 'vision/*.cc' 'llm/*.cc' 'pipeline/*.cc')
-tools/list_files.sh "${folders[@]}" | tr '\0' '\n' | grep -vE '/(avx2|avx512|avx512bf16)(/|\.cc$)' >"$work/sources"
+tools/list_files.sh "${folders[@]}" | tr '\0' '\n' | grep -vE '/(avx2|avx512|avx512bf16|amx)(/|\.cc$)' >"$work/sources"
 compile() {
   "$@" -c -o /dev/null || { echo "check_aarch64.sh: ${*: -1} does not compile" >&2; return 1; }
 }

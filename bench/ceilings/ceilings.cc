@@ -144,6 +144,10 @@ Ceilings measure_ceilings(double try_ms, long long read_bytes) {
     if (has_vnni()) int8 = &avx512vnni_loop();
   }
   if (isa >= Isa::kAvx512Bf16) bf16 = &avx512bf16_loop();
+  if (isa >= Isa::kAmx) {
+    bf16 = &amx_bf16_loop();
+    int8 = &amx_int8_loop();
+  }
 #else
   (void)isa;
 #endif

@@ -44,4 +44,7 @@ ReadLoops avx512_read_loops();
 const ComputeLoop& avx512bf16_loop();
 const ComputeLoop& avx512vnni_loop();
 
+const ComputeLoop& amx_bf16_loop();
+const ComputeLoop& amx_int8_loop();
+
 }  // namespace reelm::bench

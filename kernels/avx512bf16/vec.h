@@ -2,10 +2,12 @@
 // every CPU that has the first has the second.
 #pragma once
 
+#ifndef REELM_AVX512_NAMESPACE  // amx/ names its own
 #ifdef REELM_EMULATE_AVX512
 #define REELM_AVX512_NAMESPACE avx512bf16_emulated
 #else
 #define REELM_AVX512_NAMESPACE avx512bf16
+#endif
 #endif
 
 #include "../avx512/vec.h"

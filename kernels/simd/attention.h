@@ -52,6 +52,24 @@ inline int64_t pad_to_width(int64_t d) {
 /// sums.
 enum TileMath : int { kMathF32, kMathRounded, kMathDot };
 
+/// Whether the set multiplies whole tiles of 16 rows, 16 columns and 32 steps of bf16 (amx/), as
+/// V::multiply. Only with kMathDot.
+template <class V, TileMath kMath>
+inline constexpr bool kInTiles = false;
+template <class V>
+requires requires { typename V::Tiles; }
+inline constexpr bool kInTiles<V, kMathDot> = true;
+
+/// Elements of a row of q, and of keys as columns: whole steps of the product.
+template <class V, TileMath kMath>
+inline int64_t padded_steps(int64_t head_dim, int64_t dp) {
+  return kInTiles<V, kMath> ? (head_dim + 31) / 32 * 32 : dp;
+}
+
+/// Rows that are multiplied together.
+template <class V, TileMath kMath>
+inline constexpr int64_t kRowsTogether = kInTiles<V, kMath> ? kTileRows : V::kRowTile;
+
 /// Where row `key` of a kv head begins, in elements.
 inline int64_t row_offset(const KvArgs& kv, int64_t kv_head, int64_t key) {
   return kv_head * kv.head + key * kv.row;
@@ -83,7 +101,8 @@ inline void load_row(const KvArgs& kv, int type, int64_t kv_head, int64_t key, i
 }
 
 /// Keys [key0, key0 + n) of a kv head as columns: floats [dp][kKeys], or with kMathDot pairs
-/// [dp / 2][kKeys]. Zeros in the columns up to the next multiple of 8.
+/// [dp / 2][kKeys], where dp is of padded_steps(). Zeros in the columns up to the next multiple of
+/// 8.
 template <class V, TileMath kMath, int64_t kKeys>
 inline void transpose_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
                            int64_t dp, const TileScratch<kKeys>& s) {
@@ -148,6 +167,11 @@ inline void load_values(const AttentionArgs& a, int64_t kv_head, int64_t key0, i
         V::store(s.values + j / 2 * dp + i, V::to_pairs(V::load(first + i), V::load(second + i)));
       }
     }
+    // A step of tiles is 32 keys: what weighs nothing there must not be a NaN either.
+    if constexpr (kInTiles<V, kMath>) {
+      const int64_t from = (n + 1) / 2, to = (n + 31) / 32 * 16;
+      __builtin_memset(s.values + from * dp, 0, static_cast<unsigned long>((to - from) * dp) * 4);
+    }
   } else {
     for (int64_t j = 0; j < n; ++j) load(j, s.values + j * dp);
   }
@@ -190,7 +214,8 @@ inline void weigh_values(const void* weights, int64_t lda, const void* values, i
 template <class V, TileMath kMath>
 inline void soften_row(float* scores, int64_t limit, int64_t n, float* top, float* total,
                        float* out, int64_t dp) {
-  const int64_t n_pad = pad_to_width<V>(n);
+  // The keys of a step of tiles are 32: weights of 0 up to there.
+  const int64_t n_pad = kInTiles<V, kMath> ? (n + 31) / 32 * 32 : pad_to_width<V>(n);
   for_each_vector<V>(n_pad - limit, [&](int64_t i, int64_t count) {
     store_upto<V>(scores + limit + i, V::set1(kMinusInf), count);
   });
@@ -223,7 +248,7 @@ inline void soften_row(float* scores, int64_t limit, int64_t n, float* top, floa
   *total += V::reduce_add(sum);
 }
 
-/// Scaled rows [rows][dp] of floats, or of bf16 with kMathDot.
+/// Scaled rows of floats, or of bf16 with kMathDot; dp of padded_steps() apart.
 template <class V, TileMath kMath>
 inline void load_queries(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t rows,
                          int64_t dp, float* to) {
@@ -251,9 +276,24 @@ inline int64_t visible_keys(const AttentionArgs& a, int64_t row) {
   return n < 0 ? 0 : n;
 }
 
-/// Scores of all rows of a tile (padded to row tiles) against n transposed keys.
+/// Scores of all rows of a tile (padded to row tiles) against n transposed keys; dp of
+/// padded_steps().
 template <class V, TileMath kMath, int64_t kKeys>
 inline void score_tile(const TileScratch<kKeys>& s, int64_t rows, int64_t n, int64_t dp) {
+  if constexpr (kInTiles<V, kMath>) {
+    V::multiply({.a = reinterpret_cast<const char*>(s.q),
+                 .a_row = dp * 2,
+                 .a_tile = kTileRows * dp * 2,
+                 .a_step = 64,
+                 .b = reinterpret_cast<const char*>(s.keys),
+                 .b_row = kKeys * 4,
+                 .c = s.scores,
+                 .c_row = kKeys * 4,
+                 .steps = dp / 32,
+                 .init = true},
+                rows / kTileRows, (n + 15) / 16);
+    return;
+  }
   constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
   constexpr int64_t kCols = V::kStrip * V::kWidth;
   const int64_t words = kMath == kMathDot ? dp / 2 : dp;
@@ -266,20 +306,45 @@ inline void score_tile(const TileScratch<kKeys>& s, int64_t rows, int64_t n, int
   }
 }
 
+/// Sums of all rows (whole row tiles) += weights times n values.
+template <class V, TileMath kMath, int64_t kKeys>
+inline void add_values(const TileScratch<kKeys>& s, int64_t rows, int64_t n, int64_t dp) {
+  if constexpr (kInTiles<V, kMath>) {
+    V::multiply({.a = reinterpret_cast<const char*>(s.scores),
+                 .a_row = kKeys * 4,
+                 .a_tile = kTileRows * kKeys * 4,
+                 .a_step = 64,
+                 .b = reinterpret_cast<const char*>(s.values),
+                 .b_row = dp * 4,
+                 .c = s.out,
+                 .c_row = dp * 4,
+                 .steps = (n + 31) / 32,
+                 .init = false},
+                rows / kTileRows, dp / 16);
+    return;
+  }
+  constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
+  for (int64_t r = 0; r < rows; r += V::kRowTile) {
+    weigh_values<V, V::kRowTile, kKind>(s.scores + r * kKeys, kKeys, s.values, dp * 4, dp,
+                                        s.out + r * dp, kMath == kMathDot ? (n + 1) / 2 : n, false);
+  }
+}
+
 template <class V, TileMath kMath, int64_t kKeys>
 void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
                          float* scratch) {
-  constexpr StepKind kKind = kMath == kMathDot ? kStepDot : kStepF32;
   const int64_t dp = pad_to_width<V>(a.head_dim);
+  const int64_t steps = padded_steps<V, kMath>(a.head_dim, dp);
   const TileScratch<kKeys> s = split_scratch<kKeys>(scratch, a.tile.rows, dp);
   const int64_t rows = end - begin;
-  const int64_t rows_pad = (rows + V::kRowTile - 1) / V::kRowTile * V::kRowTile;
+  constexpr int64_t kRows = kRowsTogether<V, kMath>;
+  const int64_t rows_pad = (rows + kRows - 1) / kRows * kRows;
   // Rows that only fill up the last row tile stay zero; so do elements past head_dim.
   for (int64_t i = 0; i < rows_pad * dp; i += V::kWidth) {
     V::store(s.q + i, V::zero());
     V::store(s.out + i, V::zero());
   }
-  load_queries<V, kMath>(a, kv_head, begin, rows, dp, s.q);
+  load_queries<V, kMath>(a, kv_head, begin, rows, steps, s.q);
   for (int64_t r = 0; r < rows; ++r) {
     s.top[r] = kMinusInf;
     s.total[r] = 0.0f;
@@ -287,20 +352,16 @@ void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin,
   const int64_t keys_end = visible_keys<V>(a, end - 1);  // above the diagonal nothing is computed
   for (int64_t key0 = 0; key0 < keys_end; key0 += kKeys) {
     const int64_t n = keys_end - key0 < kKeys ? keys_end - key0 : kKeys;
-    transpose_keys<V, kMath>(a, kv_head, key0, n, dp, s);
+    transpose_keys<V, kMath>(a, kv_head, key0, n, steps, s);
     load_values<V, kMath>(a, kv_head, key0, n, dp, s);
-    score_tile<V, kMath>(s, rows_pad, n, dp);
+    score_tile<V, kMath>(s, rows_pad, n, steps);
     for (int64_t r = 0; r < rows; ++r) {
       int64_t limit = visible_keys<V>(a, begin + r) - key0;
       limit = limit < 0 ? 0 : limit < n ? limit : n;
       soften_row<V, kMath>(s.scores + r * kKeys, limit, n, s.top + r, s.total + r, s.out + r * dp,
                            dp);
     }
-    for (int64_t r = 0; r < rows_pad; r += V::kRowTile) {
-      weigh_values<V, V::kRowTile, kKind>(s.scores + r * kKeys, kKeys, s.values, dp * 4, dp,
-                                          s.out + r * dp, kMath == kMathDot ? (n + 1) / 2 : n,
-                                          false);
-    }
+    add_values<V, kMath>(s, rows_pad, n, dp);
   }
   const int64_t group = a.heads / a.kv_heads;
   for (int64_t r = 0; r < rows; ++r) {
@@ -318,6 +379,9 @@ inline void attention_tile_keys(const AttentionArgs& a, int64_t kv_head, int64_t
                                 float* scratch) {
   if (!a.bf16_math) {
     attention_tile_math<V, kMathF32, kKeys>(a, kv_head, begin, end, scratch);
+  } else if constexpr (kInTiles<V, kMathDot>) {
+    const typename V::Tiles tiles;
+    attention_tile_math<V, kMathDot, kKeys>(a, kv_head, begin, end, scratch);
   } else if constexpr (V::kHasDot) {
     attention_tile_math<V, kMathDot, kKeys>(a, kv_head, begin, end, scratch);
   } else {

@@ -240,12 +240,12 @@ inline typename V::F activate(typename V::F v, int activation) {
 
 /// y rows = activation(gate + bias) * (up + bias) for the columns of one panel.
 template <class V>
-inline void finish_gated(const GemmArgs& g, const float* sums, int64_t row0, int64_t rows,
-                         int64_t col0) {
+inline void finish_gated(const GemmArgs& g, const float* sums, int64_t stride, int64_t row0,
+                         int64_t rows, int64_t col0) {
   const int64_t half = (g.n - col0 < kPanelCols ? g.n - col0 : kPanelCols) / 2;
   for (int64_t r = 0; r < rows; ++r) {
     float* y = g.y + (row0 + r) * g.y_stride + col0 / 2;
-    const float* sum = sums + r * kPanelCols;
+    const float* sum = sums + r * stride;
     for_each_vector<V>(half, [&](int64_t j, int64_t n) {
       // Sums of a panel's other columns may be loaded here, never stored.
       auto gate = V::load(sum + j), up = V::load(sum + half + j);
@@ -258,18 +258,19 @@ inline void finish_gated(const GemmArgs& g, const float* sums, int64_t row0, int
   }
 }
 
-/// y rows = activation(sums + bias) [+ y] for the columns of one panel.
+/// y rows = activation(sums + bias) [+ y] for the columns of one panel; rows of sums lie `stride`
+/// apart.
 template <class V>
 inline void finish_panel(const GemmArgs& g, const float* sums, int64_t row0, int64_t rows,
-                         int64_t col0) {
+                         int64_t col0, int64_t stride = kPanelCols) {
   if (g.gated) {
-    finish_gated<V>(g, sums, row0, rows, col0);
+    finish_gated<V>(g, sums, stride, row0, rows, col0);
     return;
   }
   const int64_t cols = g.n - col0 < kPanelCols ? g.n - col0 : kPanelCols;
   for (int64_t r = 0; r < rows; ++r) {
     float* y = g.y + (row0 + r) * g.y_stride + col0;
-    const float* sum = sums + r * kPanelCols;
+    const float* sum = sums + r * stride;
     for_each_vector<V>(cols, [&](int64_t j, int64_t n) {
       auto v = V::load(sum + j);
       if (g.bias != nullptr) v = V::add(v, load_upto<V>(g.bias + col0 + j, n));

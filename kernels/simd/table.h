@@ -76,6 +76,16 @@ struct QuantTail {
   int32_t unused[2];
 };
 static_assert(sizeof(QuantTail) == 32);
+
+/// 16 rows of one group of activations as the tiles of AMX take them: bytes of 64 inputs, then of
+/// the other 64; scale and offset (QuantTail) of each row.
+struct QuantTile {
+  int8_t q[2][16][64];
+  float scale[16];
+  int32_t offset[16];
+};
+static_assert(sizeof(QuantTile) == 2176 && sizeof(QuantTile) % 64 == 0);
+
 /// Same order as kernels::Activation.
 enum ActivationType : int { kActNone = 0, kActQuickGelu = 1, kActGelu = 2, kActSilu = 3 };
 /// How activations are stored for a product: as they are, rounded to bf16 but kept in f32 (sets
@@ -90,8 +100,18 @@ enum PackedA : int {
   kPackedInt8 = 3,
   kPackedInt16 = 4,
   kPackedTiles = 5,
-  kPackedTilesRounded = 6
+  kPackedTilesRounded = 6,
+  // 16 rows at a time in the tiles of AMX: [rows / 16][k_pad / 32][16][32] bf16, and [k_pad /
+  // kQuantGroup][rows / 16] QuantTile.
+  kPackedBf16Tiles = 7,
+  kPackedInt8Tiles = 8
 };
+/// Rows that are packed together in the last two.
+inline constexpr int64_t kTileRows = 16;
+/// Floats from one row of sums to the next where whole tiles of them are stored and loaded again:
+/// with 64, a tile's rows lie 4 KB before those of the next one, whose loads would wait for the
+/// stores (the CPU compares 12 bits of addresses first).
+inline constexpr int64_t kTileSumsStride = 80;
 /// Bytes of one row of one group: the values, then a QuantTail.
 inline constexpr int64_t quant_row_bytes(int kind) {
   return (kind == kPackedInt16 ? 2 : 1) * kQuantGroup + static_cast<int64_t>(sizeof(QuantTail));
@@ -129,12 +149,13 @@ struct RotaryArgs {
 /// panels).
 struct GemmArgs {
   const void* a;  // [ceil(k_pad / kBlockK)][a_rows][kBlockK] of the packed type, in rows or tiles;
-                  // for quantised weights [k_pad / kQuantGroup][a_rows] rows of quant_row_bytes()
+                  // for quantised weights [k_pad / kQuantGroup][a_rows] rows of quant_row_bytes();
+                  // or as kPackedBf16Tiles and kPackedInt8Tiles say
   const void* b;  // panels: [n / 64][k_pad][64] f32, [n / 64][k_pad / 2][64][2] bf16, or
                   // [n / 64][k_pad / kQuantGroup] Int8Block or Int4Block
   int b_type;     // kElementF32, kElementBf16, kElementInt8 or kElementInt4
   int64_t m, n, k_pad;
-  int64_t a_rows;      // m, or the next multiple of row_tile when a is in tiles
+  int64_t a_rows;      // m, or whole tiles when a is in tiles
   int64_t chunk_rows;  // rows of one task
   int64_t group;       // panels of one task
   bool few_rows;       // stream b as it lies, do not copy it into strips
@@ -174,7 +195,10 @@ struct KernelTable {
   int width;          // floats in a register
   int packed_a_bf16;  // PackedA used with bf16 weights
   int packed_a_int8;  // PackedA used with quantised weights (int4 of few rows: always kPackedInt8)
-  int64_t row_tile;   // rows of the micro-kernel: chunk_rows is a multiple of it
+  // The same where rows are not few and kernels of this library run.
+  int blocked_a_bf16;
+  int blocked_a_int8;
+  int64_t row_tile;  // rows of the micro-kernel: chunk_rows is a multiple of it, or of kTileRows
 
   void (*rms_norm)(const NormArgs&, int64_t begin, int64_t end);
   void (*layer_norm)(const NormArgs&, int64_t begin, int64_t end);
@@ -217,9 +241,10 @@ struct KernelTable {
   void (*soften)(float* scores, int64_t limit, int64_t n, float* total);
 };
 
-/// Floats of scratch (64-byte aligned) the functions above want.
+/// Floats of scratch (64-byte aligned) the functions above want: sums, and a block of weights that
+/// are not read as they lie.
 inline constexpr int64_t gemm_scratch_floats(int64_t chunk_rows, int64_t group) {
-  return (chunk_rows * group + kBlockK) * kPanelCols;
+  return chunk_rows * group * kTileSumsStride + kBlockK * kPanelCols;
 }
 inline constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 inline constexpr int64_t attention_scratch_floats(AttentionTile tile, int64_t head_dim) {
@@ -244,6 +269,7 @@ const KernelTable& portable_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
 const KernelTable& avx512bf16_table();
+const KernelTable& amx_table();
 #endif
 
 }  // namespace reelm::kernels

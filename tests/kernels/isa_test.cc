@@ -14,6 +14,7 @@ TEST(Isa, NamesAreThoseUsersType) {
   EXPECT_EQ(isa_name(Isa::kAvx2), "avx2");
   EXPECT_EQ(isa_name(Isa::kAvx512), "avx512");
   EXPECT_EQ(isa_name(Isa::kAvx512Bf16), "avx512bf16");
+  EXPECT_EQ(isa_name(Isa::kAmx), "amx");
 }
 
 TEST(Isa, SupportedSetsRiseFromPortable) {
@@ -39,7 +40,7 @@ TEST(Isa, AgreesWithTheCompilersDetection) {
 #endif
 
 TEST(Isa, UnsupportedSetIsAnErrorThatNamesIt) {
-  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
+  for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx}) {
     if (isa <= supported_isas().back()) {
       EXPECT_NO_THROW(set_active_isa(isa));
       EXPECT_EQ(active_isa(), isa);
@@ -92,11 +93,11 @@ TEST_F(IsaEnvironment, EmptyMeansTheBest) {
 
 TEST_F(IsaEnvironment, UnknownSetIsAnErrorThatListsTheKnown) {
   EXPECT_EXIT(report_isa("sse9"), ::testing::ExitedWithCode(0),
-              "error 0: REELM_ISA: unknown .*sse9.*portable, avx2, avx512, avx512bf16");
+              "error 0: REELM_ISA: unknown .*sse9.*portable, avx2, avx512, avx512bf16, amx");
 }
 
 TEST_F(IsaEnvironment, SetTheMachineLacksIsAnError) {
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx}) {
     if (isa <= supported_isas().back()) continue;
     const std::string name(isa_name(isa));
     EXPECT_EXIT(report_isa(name.c_str()), ::testing::ExitedWithCode(0),

@@ -1,5 +1,5 @@
-// What every kernel test runs over: the instruction sets of this machine, and AVX-512 emulated on
-// any x86 machine that can run AVX2.
+// What every kernel test runs over: the instruction sets of this machine, and AVX-512 and AMX
+// emulated on any x86 machine that can run AVX2.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,6 +17,7 @@ namespace reelm::kernels {
 
 const KernelTable& avx512_emulated_table();
 const KernelTable& avx512bf16_emulated_table();
+const KernelTable& amx_emulated_table();
 
 /// One way to run kernels.
 struct KernelSet {
@@ -34,6 +35,7 @@ inline std::vector<KernelSet> all_sets() {
   if (sets.back().isa >= Isa::kAvx2) {
     sets.push_back({"avx512_emulated", Isa::kAvx512, &avx512_emulated_table()});
     sets.push_back({"avx512bf16_emulated", Isa::kAvx512Bf16, &avx512bf16_emulated_table()});
+    sets.push_back({"amx_emulated", Isa::kAmx, &amx_emulated_table()});
   }
 #endif
   return sets;
