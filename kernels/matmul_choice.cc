@@ -24,7 +24,9 @@ constexpr std::array<MatmulCandidate, 9> kCandidates = {{
     {"blocked-88x4", false, 88, 4, Dealing::kStatic},
     {"blocked-352x2", false, 352, 2, Dealing::kStatic},
 }};
-constexpr int kFewRule = 0, kBlockedRule = 2;
+// The tiles of AMX want more rows to a block of weights, which they read twice as often: 1.05
+// to 1.2 times as fast as 176 rows, in turns, in 7 of 8 products of the 2B model.
+constexpr int kFewRule = 0, kBlockedRule = 2, kTilesRule = 8;
 
 constexpr auto kNames = [] {
   std::array<const char*, kCandidates.size()> names{};
@@ -43,7 +45,10 @@ bool matmul_same_bits(const KernelTable& table, ComputeType type, const MatmulCa
   return !tiles || a.few == b.few;
 }
 
-int matmul_rule(std::int64_t m) noexcept { return m <= kFewRows ? kFewRule : kBlockedRule; }
+int matmul_rule(const KernelTable& table, std::int64_t m) noexcept {
+  if (m <= kFewRows) return kFewRule;
+  return table.blocked_a_bf16 == kPackedBf16Tiles ? kTilesRule : kBlockedRule;
+}
 
 bool matmul_supports(const MatmulCandidate& candidate, std::int64_t m) noexcept {
   return candidate.few ? m <= kMostFewRows : m > 1;

@@ -55,7 +55,7 @@ bool matmul_same_bits(const KernelTable& table, ComputeType type, const MatmulCa
                       const MatmulCandidate& b) noexcept;
 
 /// What is taken for m rows when nothing was measured.
-int matmul_rule(std::int64_t m) noexcept;
+int matmul_rule(const KernelTable& table, std::int64_t m) noexcept;
 /// Whether it is meant for m rows.
 bool matmul_supports(const MatmulCandidate& candidate, std::int64_t m) noexcept;
 /// The class of a product: sizes[] are rows, n, k.

@@ -1,10 +1,11 @@
 // The blocked product of bf16 in the tiles of AMX, and the packing of activations for it and for
 // gemm_quant.h.
 //
-// A panel's block (256 of k, 64 columns: 32 KB) stays in the first cache while the tiles of rows go
-// by: 16 rows times 64 columns, 4 sums. Each step of k (32) loads one tile of activations from the
-// second cache and 4 of weights from the first, 40 cycles of the two load ports beside 64 of
-// products.
+// Half a panel's block (512 of k, 32 columns: 32 KB) stays in the first cache while the tiles of
+// rows go by in pairs: 32 rows times 32 columns, 4 sums, for which a step of k (32) loads 4 tiles
+// beside 64 cycles of products. 16 rows times 64 columns load 5: as fast on an idle core (1,300 and
+// 1,400 GFLOP/s of 2,500 in the caches), a fifth slower where another thread shares the core's
+// loads (500 and 400).
 #pragma once
 
 #include "../simd/gemm.h"
@@ -64,13 +65,58 @@ void pack_a_tile_rows(const float* x, int64_t x_stride, int64_t m, int64_t k, in
   }
 }
 
-/// What is brought near while a tile of rows is multiplied: `lines` of the block of weights that
-/// comes next, and the tile's own rows of the next block of k (null: none).
+/// Steps of k in one block: sums are loaded and stored once in 1,024 cycles of products.
+inline constexpr int64_t kTileBlockK = 2 * kBlockK;
+
+/// What is brought near while two tiles of rows are multiplied with half a panel: `lines` of the
+/// block of weights that comes next, and `row_lines` of the tiles' own rows in the next block of k.
 template <class V>
-inline void fetch_ahead(const char* weights, int64_t lines, const char* rows) {
+inline void fetch_ahead(const char* weights, int64_t lines, const char* rows, int64_t row_lines) {
   for (int64_t i = 0; i < lines; ++i) V::prefetch_far(weights + i * 64);
-  if (rows == nullptr) return;
-  for (int64_t i = 0; i < kBlockK / 32 * 1024; i += 64) V::prefetch_far(rows + i);
+  for (int64_t i = 0; i < row_lines; ++i) V::prefetch_far(rows + i * 64);
+}
+
+/// One block of k of a task's rows with one panel.
+struct TileBlock {
+  const char* a;
+  int64_t tile_bytes;  // from one tile of rows to the next
+  int64_t tiles;
+  const char* b;
+  const char* next;  // the block of weights that comes after this one
+  bool last_panel;   // whether the rows' next block of k comes after this one
+  int64_t steps;
+  float* sums;
+  bool init;
+};
+
+template <class V>
+inline void multiply_tile_block(const TileBlock& block) {
+  constexpr int64_t kHalf = 2;  // tiles of columns
+  const int64_t pairs = (block.tiles + 1) / 2;
+  const int64_t lines = block.next == nullptr ? 0 : (block.steps * 32 + pairs - 1) / pairs;
+  for (int64_t half = 0; half < 2; ++half) {
+    for (int64_t t = 0; t < block.tiles; t += 2) {
+      const char* a = block.a + t * block.tile_bytes;
+      const bool rows_too = block.last_panel && half == 1 && t + 1 < block.tiles;
+      fetch_ahead<V>(block.next + (half * pairs + t / 2) * lines * 64, lines,
+                     a + block.steps * 1024, rows_too ? block.steps * 16 : 0);
+      const TileProduct product = {.a = a,
+                                   .a_row = 64,
+                                   .a_tile = block.tile_bytes,
+                                   .a_step = 1024,
+                                   .b = block.b + half * kHalf * 64,
+                                   .b_row = kPanelBytes,
+                                   .c = block.sums + t * 16 * kTileSumsStride + half * kHalf * 16,
+                                   .c_row = kTileSumsStride * 4,
+                                   .steps = block.steps,
+                                   .init = block.init};
+      if (t + 1 < block.tiles) {
+        tile_micro<2, 2>(product);
+      } else {
+        tile_micro<1, 2>(product);
+      }
+    }
+  }
 }
 
 /// See KernelTable::gemm.
@@ -89,33 +135,26 @@ void gemm_tile_tasks(const GemmArgs& g, int64_t begin, int64_t end, float* scrat
   for (int64_t task = begin; task < end; ++task) {
     const int64_t row0 = task / groups * g.chunk_rows;
     const int64_t rows = g.m - row0 < g.chunk_rows ? g.m - row0 : g.chunk_rows;
-    const int64_t tiles = (rows + 15) / 16;
     const int64_t panel0 = task % groups * g.group;
     const int64_t count = panels - panel0 < g.group ? panels - panel0 : g.group;
     const char* a = static_cast<const char*>(g.a) + row0 / 16 * tile_bytes;
     const char* first = static_cast<const char*>(g.b) + panel0 * panel_bytes;
-    for (int64_t k = 0; k < g.k_pad; k += kBlockK) {
-      const int64_t steps = (g.k_pad - k < kBlockK ? g.k_pad - k : kBlockK) / 32;
-      const int64_t lines = (steps * 64 + tiles - 1) / tiles;  // 4 KB a step
+    for (int64_t k = 0; k < g.k_pad; k += kTileBlockK) {
+      const int64_t left = g.k_pad - k;
+      const bool last_k = left <= kTileBlockK;
       for (int64_t p = 0; p < count; ++p) {
         const bool last = p + 1 == count;
         const char* b = first + p * panel_bytes + k / 2 * kPanelBytes;
-        const char* next = last ? first + (k + kBlockK) / 2 * kPanelBytes : b + panel_bytes;
-        for (int64_t t = 0; t < tiles; ++t) {
-          const char* at = a + t * tile_bytes + k / 32 * 1024;
-          fetch_ahead<V>(next + t * lines * 64, lines,
-                         last && k + kBlockK < g.k_pad ? at + kBlockK / 32 * 1024 : nullptr);
-          tile_micro<1, 4>({.a = at,
-                            .a_row = 64,
-                            .a_tile = 0,
-                            .a_step = 1024,
-                            .b = b,
-                            .b_row = kPanelBytes,
-                            .c = scratch + p * sums_step + t * 16 * kTileSumsStride,
-                            .c_row = kTileSumsStride * 4,
-                            .steps = steps,
-                            .init = k == 0});
-        }
+        const char* after = last_k ? nullptr : first + (k + kTileBlockK) / 2 * kPanelBytes;
+        multiply_tile_block<V>({.a = a + k / 32 * 1024,
+                                .tile_bytes = tile_bytes,
+                                .tiles = (rows + 15) / 16,
+                                .b = b,
+                                .next = last ? after : b + panel_bytes,
+                                .last_panel = last && !last_k,
+                                .steps = (last_k ? left : kTileBlockK) / 32,
+                                .sums = scratch + p * sums_step,
+                                .init = k == 0});
       }
     }
     for (int64_t p = 0; p < count; ++p) {

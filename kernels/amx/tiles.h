@@ -73,7 +73,9 @@ inline thread_local Tile emulated_tiles[8];
 class TileScope {
  public:
   TileScope() { __builtin_memset(emulated_tiles, 0, sizeof(emulated_tiles)); }
-  ~TileScope() { __builtin_memset(emulated_tiles, 0xff, sizeof(emulated_tiles)); }  // NaN to whoever uses them later
+  ~TileScope() {
+    __builtin_memset(emulated_tiles, 0xff, sizeof(emulated_tiles));
+  }  // NaN to whoever uses them later
   TileScope(const TileScope&) = delete;
   TileScope& operator=(const TileScope&) = delete;
 };
@@ -113,7 +115,8 @@ inline void tile_dot_bf16() {
     for (int c = 0; c < 16; ++c) {
       float sum = tile_element<float>(emulated_tiles[C], r, c);
       for (int k = 0; k < 32; ++k) {
-        sum += tile_bf16(emulated_tiles[A], r, k) * tile_bf16(emulated_tiles[B], k / 2, 2 * c + k % 2);
+        sum +=
+            tile_bf16(emulated_tiles[A], r, k) * tile_bf16(emulated_tiles[B], k / 2, 2 * c + k % 2);
       }
       __builtin_memcpy(emulated_tiles[C].bytes[r] + 4 * c, &sum, 4);
     }
@@ -146,16 +149,16 @@ inline void unrolled(Fn&& f) {
 
 /// A product whose operands lie in whole tiles: c [16 R][16 C] f32 (+)= a * b over `steps` of 32 k.
 struct TileProduct {
-  const char* a;     // bf16; the first tile
-  int64_t a_row;     // bytes from row to row in a tile,
-  int64_t a_tile;    // from one tile of rows to the next,
-  int64_t a_step;    // and from one step of k to the next
-  const char* b;     // pairs of k, [16 steps][columns][2] bf16
-  int64_t b_row;     // bytes from one pair of k to the next
+  const char* a;   // bf16; the first tile
+  int64_t a_row;   // bytes from row to row in a tile,
+  int64_t a_tile;  // from one tile of rows to the next,
+  int64_t a_step;  // and from one step of k to the next
+  const char* b;   // pairs of k, [16 steps][columns][2] bf16
+  int64_t b_row;   // bytes from one pair of k to the next
   float* c;
-  int64_t c_row;     // bytes
+  int64_t c_row;  // bytes
   int64_t steps;
-  bool init;         // from zero instead of c
+  bool init;  // from zero instead of c
 };
 
 /// R tiles of rows times C tiles of columns, R * C of at most 4: with fewer than 4 sums under way

@@ -287,7 +287,8 @@ TEST_P(TunedMatmul, CandidatesThatAddAlikeGiveTheSameBits) {
       };
       set_num_threads(1);
       const std::vector<float> expected = run("auto");
-      const MatmulCandidate& rule = matmul_candidates()[static_cast<std::size_t>(matmul_rule(m))];
+      const MatmulCandidate& rule =
+          matmul_candidates()[static_cast<std::size_t>(matmul_rule(use_table(), m))];
       for (const int threads : {1, 3}) {
         set_num_threads(threads);
         for (const MatmulCandidate& candidate : matmul_candidates()) {

@@ -95,10 +95,10 @@ class DecoderBatch : public ::testing::TestWithParam<std::tuple<ComputeType, KvT
     }
     return out;
   }
-  /// What two orders of summation may differ by: that of decoder_test.cc. Where the cache is rounded
-  /// to bf16, a key on the edge between two of its numbers may fall to either side, which is 2^-8 of
-  /// it: oneDNN's products of 17 rows (AVX-512) did that to one, and moved logits by 5e-4 (with a
-  /// cache of f32 the same run stays within 1e-4).
+  /// What two orders of summation may differ by: that of decoder_test.cc. Where the cache is
+  /// rounded to bf16, a key on the edge between two of its numbers may fall to either side, which
+  /// is 2^-8 of it: oneDNN's products of 17 rows (AVX-512) did that to one, and moved logits by
+  /// 5e-4 (with a cache of f32 the same run stays within 1e-4).
   static testing::Tolerance tolerance() {
     if (type() != ComputeType::kF32) return {0.15, 0.05};
     return std::get<1>(GetParam()) == KvType::kBF16 ? testing::Tolerance{1e-3, 1e-4}
