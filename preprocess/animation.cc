@@ -31,6 +31,74 @@ WebPData webp_data(std::span<const std::byte> bytes) {
   throw_error(ErrorCode::kFormat, "{}: a broken or truncated WebP", name);
 }
 
+std::uint32_t little_endian(const std::byte* p) {
+  std::uint32_t value = 0;
+  for (int i = 3; i >= 0; --i) value = value << 8 | std::to_integer<std::uint32_t>(p[i]);
+  return value;
+}
+
+// "RIFF", the size of all that follows, "WEBP"; then chunks: a name, a size, that many bytes, and
+// one more where it is odd.
+constexpr std::size_t kRiffSize = 4, kRiff = 12, kChunk = 8;
+
+/// Where the chunks of frames end that lie in the file whole.
+std::vector<std::size_t> ends_of_frames(std::span<const std::byte> bytes) {
+  std::vector<std::size_t> ends;
+  for (std::size_t at = kRiff; at <= bytes.size() && bytes.size() - at >= kChunk;) {
+    const std::byte* chunk = bytes.data() + at;
+    const std::size_t size = little_endian(chunk + 4);
+    const std::size_t padded = size + (size & 1);  // at most 2^32: no overflow
+    if (padded > bytes.size() - at - kChunk) break;
+    at += kChunk + padded;
+    if (std::memcmp(chunk, "ANMF", 4) == 0) ends.push_back(at);
+  }
+  return ends;
+}
+
+using Demux = std::unique_ptr<WebPDemuxer, DemuxDeleter>;
+
+Demux demux(std::span<const std::byte> bytes) {
+  const WebPData data = webp_data(bytes);
+  return Demux(WebPDemux(&data));
+}
+
+/// The file up to `end`, as a file of that length: its header is changed.
+Demux demux_part(std::span<std::byte> bytes, std::size_t end) {
+  for (std::size_t i = 0; i < 4; ++i) {
+    bytes[kRiffSize + i] = static_cast<std::byte>((end - kChunk) >> (8 * i) & 255);
+  }
+  return demux(bytes.first(end));
+}
+
+/// Cuts a file that libwebp refuses behind the last frame up to which it does not.
+Demux cut_to_whole_frames(std::vector<std::byte>& bytes, const std::string& name,
+                          WebpTimes& times) {
+  const std::vector<std::size_t> ends = ends_of_frames(bytes);
+  if (ends.empty()) throw_broken(name);
+  const std::uint64_t promised = std::uint64_t{little_endian(bytes.data() + kRiffSize)} + kChunk;
+  // With one frame too many it is refused, however many more there are.
+  std::size_t whole = 0;
+  for (std::size_t more = ends.size(); whole < more;) {
+    const std::size_t middle = whole + (more - whole + 1) / 2;
+    if (demux_part(bytes, ends[middle - 1])) {
+      whole = middle;
+    } else {
+      more = middle - 1;
+    }
+  }
+  if (whole == 0) throw_broken(name);
+  times.truncated = promised > bytes.size();
+  times.loss =
+      times.truncated
+          ? fmt::format(
+                "{}: truncated: {} of {} bytes are missing at the end; {} frames "
+                "are left",
+                name, promised - bytes.size(), promised, whole)
+          : fmt::format("{}: damaged behind frame {}; what follows is lost", name, whole - 1);
+  bytes.resize(ends[whole - 1]);
+  return demux_part(bytes, bytes.size());
+}
+
 }  // namespace
 
 bool is_animated_png(ByteSource& bytes) {
@@ -46,12 +114,12 @@ bool is_animated_png(ByteSource& bytes) {
   return false;
 }
 
-WebpTimes read_webp_times(std::span<const std::byte> bytes, const std::string& name) {
-  const WebPData data = webp_data(bytes);
-  const std::unique_ptr<WebPDemuxer, DemuxDeleter> demuxer(WebPDemux(&data));
+WebpTimes read_webp_times(std::vector<std::byte>& bytes, const std::string& name) {
+  WebpTimes times;
+  Demux demuxer = demux(bytes);
+  if (!demuxer) demuxer = cut_to_whole_frames(bytes, name, times);
   WebPIterator frame;
   if (!demuxer || WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0) throw_broken(name);
-  WebpTimes times;
   do {
     times.begin.push_back(times.end);
     times.end += frame.duration;  // 24 bits
@@ -85,6 +153,7 @@ WebpAnimation::WebpAnimation(std::span<const std::byte> bytes, std::string name,
   const WebPDemuxer* demuxer = WebPAnimDecoderGetDemuxer(decoder_->decoder);
   const bool alpha = (WebPDemuxGetI(demuxer, WEBP_FF_FORMAT_FLAGS) & ALPHA_FLAG) != 0;
   on_white_ = alpha && reference == Reference::kQwenVlUtils;
+  good_ = decoder_->info.frame_count;
   rgb_ = AlignedBuffer<std::uint8_t>(std::size_t{3} * decoder_->info.canvas_width *
                                      decoder_->info.canvas_height);
 }
@@ -93,10 +162,17 @@ WebpAnimation::~WebpAnimation() = default;
 
 void WebpAnimation::decode_next() {
   int end_ms = 0;
-  if (WebPAnimDecoderGetNext(decoder_->decoder, &decoder_->rgba, &end_ms) == 0) {
-    throw_error(ErrorCode::kFormat, "{}: frame {} of an animated WebP is broken", name_, decoded_);
+  if (decoded_ >= good_) return;
+  if (WebPAnimDecoderGetNext(decoder_->decoder, &decoder_->rgba, &end_ms) != 0) {
+    ++decoded_;
+    return;
   }
-  ++decoded_;
+  // Parts of the broken frame are drawn, and later ones are drawn upon it.
+  good_ = std::exchange(decoded_, 0);
+  if (good_ == 0) {
+    throw_error(ErrorCode::kFormat, "{}: the first frame of an animated WebP is broken", name_);
+  }
+  WebPAnimDecoderReset(decoder_->decoder);
 }
 
 TensorView<const std::uint8_t> WebpAnimation::pixels() {

@@ -196,6 +196,8 @@ void index_animation(Media::Impl& media, const WebpTimes& times) {
     throw_error(ErrorCode::kLimit, "{}: {} frames, over the limit frames-considered ({})",
                 media.source.name(), n, media.limits.frames_considered);
   }
+  index.truncated = times.truncated;
+  if (!times.loss.empty()) index.warnings.push_back(times.loss);
   index.ticks = times.begin;
   for (const std::int64_t t : times.begin) {
     index.pts.push_back(static_cast<double>(t) / kWebpTicks);

@@ -34,6 +34,10 @@ class FrameSource {
   virtual std::int64_t seeks() const noexcept { return 0; }
 };
 
+/// The warning that another frame stands in for `missing` of the `n` frames asked for.
+std::string undecoded_frames(const std::string& name, std::int64_t missing, std::int64_t n,
+                             std::int64_t first);
+
 /// A still.
 std::unique_ptr<FrameSource> make_image_frames(const FrameOrder& order);
 /// An animated WebP. Throws Error: kFormat, kOutOfMemory.

@@ -119,11 +119,12 @@ void describe_container(const Demuxer& demuxer, MediaInfo& info) {
   info.video_stream = demuxer.video_stream();
 }
 
-/// An animated WebP of two frames or more is a video.
+/// An animated WebP of two frames or more is a video, and one that had as many before it was
+/// damaged.
 void open_animation(Media::Impl& m) {
   WebpTimes times = read_webp_times(m.image, m.source.name());
   const std::size_t n = times.begin.size();
-  if (n < 2) return;
+  if (n < 2 && times.loss.empty()) return;
   m.info.kind = MediaInfo::Kind::kVideo;
   m.info.duration_seconds = static_cast<double>(times.end) / kWebpTicks;
   StreamInfo& s = m.info.streams.front();

@@ -171,11 +171,7 @@ void VideoFrames::finish(std::vector<std::string>& warnings) {
   const std::string& name = media_.info.name;
   const auto n = static_cast<std::int64_t>(indices_.size());
   if (missing_ > 0) {
-    warnings.push_back(
-        fmt::format("{}: {} of {} frames could not be decoded, the first is frame {}; the nearest "
-                    "decoded frame "
-                    "stands in",
-                    name, missing_, n, first_missing_));
+    warnings.push_back(undecoded_frames(name, missing_, n, first_missing_));
   }
   if (damaged_ > 0) {
     warnings.push_back(fmt::format("{}: {} of {} frames are damaged, the first is frame {}", name,
@@ -191,6 +187,14 @@ void VideoFrames::finish(std::vector<std::string>& warnings) {
 }
 
 }  // namespace
+
+std::string undecoded_frames(const std::string& name, std::int64_t missing, std::int64_t n,
+                             std::int64_t first) {
+  return fmt::format(
+      "{}: {} of {} frames could not be decoded, the first is frame {}; the nearest decoded frame "
+      "stands in",
+      name, missing, n, first);
+}
 
 std::unique_ptr<FrameSource> make_video_frames(const FrameOrder& order) {
   return std::make_unique<VideoFrames>(order);

@@ -1,5 +1,6 @@
 // Where bytes come from, and what hostile or broken ones do.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -300,6 +301,104 @@ TEST(Source, DamagedFramesAreReplacedAndReported) {
   while (reader.next(frame)) ++n;
   EXPECT_EQ(n, 60);
   EXPECT_FALSE(reader.warnings().empty());
+}
+
+/// Where the chunks of frames begin in moving.webp.
+std::vector<std::size_t> frame_chunks(const std::vector<std::byte>& bytes) {
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::vector<std::size_t> out;
+  for (std::size_t at = text.find("ANMF"); at != std::string::npos;
+       at = text.find("ANMF", at + 1)) {
+    out.push_back(at);
+  }
+  return out;
+}
+
+struct Answer {
+  std::vector<std::uint32_t> crcs;
+  std::vector<double> pts;
+  std::vector<std::string> index_warnings, warnings;
+  bool truncated = false;
+};
+
+Answer read_all(std::span<const std::byte> bytes) {
+  Media media(MediaSource::from_memory(bytes, "hurt.webp"));
+  Answer out;
+  const FrameIndex& index = media.frame_index();
+  out.pts = index.pts;
+  out.index_warnings = index.warnings;
+  out.truncated = index.truncated;
+  FrameReader reader(media, all_frames(index.size()));
+  RgbFrame frame;
+  while (reader.next(frame)) out.crcs.push_back(testing::crc32(frame.pixels));
+  out.warnings = reader.warnings();
+  return out;
+}
+
+/// That an answer is the first `n` frames of `whole`, with one warning of `words` from the index.
+void expect_first(const Answer& answer, const Answer& whole, std::size_t n, const char* words) {
+  ASSERT_EQ(answer.crcs.size(), n);
+  EXPECT_TRUE(std::equal(answer.crcs.begin(), answer.crcs.end(), whole.crcs.begin()));
+  EXPECT_TRUE(std::equal(answer.pts.begin(), answer.pts.end(), whole.pts.begin()));
+  ASSERT_EQ(answer.index_warnings.size(), 1u);
+  EXPECT_NE(answer.index_warnings[0].find(words), std::string::npos) << answer.index_warnings[0];
+  EXPECT_TRUE(answer.warnings.empty());
+}
+
+TEST(Source, TruncatedAnimationsGiveTheFramesThatAreLeft) {
+  const auto bytes = read_file(clip("moving.webp"));
+  const auto chunks = frame_chunks(bytes);
+  const Answer whole = read_all(bytes);
+  ASSERT_EQ(whole.crcs.size(), chunks.size());
+  ASSERT_TRUE(whole.index_warnings.empty());
+  for (std::size_t n = 1; n < chunks.size(); ++n) {
+    for (const std::size_t more : {0, 1, 8, 40}) {  // between frames, and within one
+      const Answer answer = read_all(std::span(bytes).first(chunks[n] + more));
+      expect_first(answer, whole, n, "truncated");
+      EXPECT_TRUE(answer.truncated);
+    }
+  }
+  EXPECT_EQ(code_of(MediaSource::from_memory(std::span(bytes).first(chunks[1] - 1), "none.webp")),
+            ErrorCode::kFormat);
+}
+
+// An animation is drawn frame upon frame: behind a damaged one, the last good picture stands in.
+TEST(Source, DamagedAnimationsGiveTheFramesBefore) {
+  const auto bytes = read_file(clip("moving.webp"));
+  const auto chunks = frame_chunks(bytes);
+  const Answer whole = read_all(bytes);
+  constexpr std::size_t kBits = 8 + 16 + 8 + 5;  // headers of frame and picture, before the pixels
+  for (std::size_t bad = 0; bad < chunks.size(); ++bad) {
+    auto hurt = bytes;
+    hurt[chunks[bad]] = std::byte{'x'};  // the chunk is none of a frame: unknown ones are skipped
+    hurt[chunks[bad] + 5] = std::byte{0xff};  // and it is longer than the file
+    if (bad > 0) {
+      const Answer answer = read_all(hurt);
+      expect_first(answer, whole, bad, "damaged behind frame");
+      EXPECT_FALSE(answer.truncated);
+    }
+
+    hurt = bytes;
+    std::fill_n(hurt.begin() + static_cast<std::ptrdiff_t>(chunks[bad] + kBits), 20,
+                std::byte{255});
+    if (bad == 0) {
+      EXPECT_EQ(code_of(MediaSource::from_memory(std::span(hurt), "none.webp")),
+                ErrorCode::kFormat);
+      continue;
+    }
+    const Answer answer = read_all(hurt);
+    auto expected = whole.crcs;
+    std::fill(expected.begin() + static_cast<std::ptrdiff_t>(bad), expected.end(),
+              whole.crcs[bad - 1]);
+    EXPECT_EQ(answer.crcs, expected);
+    EXPECT_EQ(answer.pts, whole.pts);
+    ASSERT_EQ(answer.warnings.size(), 1u);
+    EXPECT_NE(answer.warnings[0].find(fmt::format("{} of 6 frames could not be decoded, the first "
+                                                  "is frame {};",
+                                                  6 - bad, bad)),
+              std::string::npos)
+        << answer.warnings[0];
+  }
 }
 
 TEST(Source, CancelReachesEveryStage) {
