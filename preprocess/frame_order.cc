@@ -60,20 +60,33 @@ bool has_key_flags(const Scan& scan, const AVCodecParameters& p) {
                       [](const PacketEntry& entry) { return entry.key; });
 }
 
+/// Time of what is shown first of a key frame and the pictures that lead it: those that are stored
+/// behind it and shown before it.
+std::int64_t first_time_of_group(const Scan& scan, std::size_t key) {
+  const std::int64_t time = scan.packets[key].pts;
+  std::int64_t first = time;
+  for (std::size_t i = key + 1; i < scan.packets.size() && scan.packets[i].pts < time; ++i) {
+    if (scan.packets[i].key) break;
+    if (scan.shown[i] != 0) first = std::min(first, scan.packets[i].pts);
+  }
+  return first;
+}
+
 /// Recordings that were joined begin their clock again at a key frame: such a part goes on a frame
 /// after the one before. A key frame is shown after all that is stored before it; one whose time
-/// is earlier begins a part. Returns how many do.
-std::int64_t join_clocks(Scan& scan, std::int64_t step) {
-  std::int64_t latest = INT64_MIN, offset = 0, joints = 0;
+/// is earlier begins a part. Returns where parts begin but the first.
+std::vector<std::int32_t> join_clocks(Scan& scan, std::int64_t step) {
+  std::int64_t latest = INT64_MIN, offset = 0;
+  std::vector<std::int32_t> joints;
   for (std::size_t i = 0; i < scan.packets.size(); ++i) {
     PacketEntry& p = scan.packets[i];
     std::int64_t time = 0, begin = 0;
     if (__builtin_add_overflow(p.pts, offset, &time)) time = p.pts;
     const bool earlier = scan.shown[i] != 0 && p.key && time < latest;
     if (earlier && !__builtin_add_overflow(latest, step, &begin) &&
-        !__builtin_sub_overflow(begin, p.pts, &offset)) {
-      time = begin;
-      ++joints;
+        !__builtin_sub_overflow(begin, first_time_of_group(scan, i), &offset)) {
+      if (__builtin_add_overflow(p.pts, offset, &time)) time = begin;
+      joints.push_back(static_cast<std::int32_t>(i));
     }
     p.pts = time;
     if (scan.shown[i] != 0) latest = std::max(latest, time);
@@ -162,12 +175,13 @@ void order_frames(Scan& scan, const AVStream& stream, const std::string& name, P
         "{}: {} of {} frames carry no time; spaced by the frame rate instead", name, guessed, n));
   }
   const bool keys = has_key_flags(scan, p);
-  const std::int64_t joints = keys ? join_clocks(scan, step) : 0;
-  if (joints > 0) {
+  std::vector<std::int32_t> joints;
+  if (keys) joints = join_clocks(scan, step);
+  if (!joints.empty()) {
     scan.longest_end = INT64_MIN;  // on the clock before
     index.warnings.push_back(fmt::format(
         "{}: the clock begins again in {} places; each part goes on where the one before ended",
-        name, joints));
+        name, joints.size()));
   }
   table.counted = scan.without_pts > 0 && p.video_delay > 0;
   if (!table.counted && contradicts(scan, sorted_times(scan), p.video_delay)) {
@@ -176,8 +190,10 @@ void order_frames(Scan& scan, const AVStream& stream, const std::string& name, P
         "{}: times contradict the order of the frames; they are given in rising order", name));
   }
   rank_frames(scan, table);
-  table.seekable = !table.counted && scan.without_pts == 0 && joints == 0 && keys &&
+  table.seekable = !table.counted && scan.without_pts == 0 && joints.empty() && keys &&
                    keys_stand_alone(p.codec_id) && all_times_differ(table);
+  const bool numbered = p.codec_id == AV_CODEC_ID_H264 || p.codec_id == AV_CODEC_ID_HEVC;
+  if (numbered && !table.counted) table.restarts = std::move(joints);
 }
 
 }  // namespace reelm::preprocess

@@ -24,7 +24,10 @@ struct Scan {
 
 /// Gives every packet of `scan` a time, takes the packets over into `table` and ranks them. Where
 /// times contradict what decoders do, the order in which the decoder gives the frames counts, as in
-/// PyAV, and a warning says so.
+/// PyAV, and a warning says so. Where recordings were joined, each part is placed behind the one
+/// before it. Decoders of H.264 and HEVC order frames by numbers that begin anywhere in a part cut
+/// from an open group, and mix the parts up or leave frames out: `table.restarts` are the joints
+/// of these.
 void order_frames(Scan& scan, const AVStream& stream, const std::string& name, PacketTable& table,
                   FrameIndex& index);
 

@@ -33,6 +33,8 @@ struct PacketTable {
   bool counted = false;
   /// Display times tell all packets apart, so a landing place can be recognised.
   bool seekable = false;
+  /// Packets before which a decoder must forget what it knows: see order_frames. Rising.
+  std::vector<std::int32_t> restarts;
 };
 
 /// Size of a still once decoded, by Reference.

@@ -67,11 +67,12 @@ void VideoDecoder::begin(const FrameRun& run) {
   draining_ = false;
   counted_ = 0;
   run_ = run;
-  const bool ahead =
-      next_position_ >= 0 && next_position_ <= run.start && run.start - next_position_ <= kReadOn;
-  if (ahead || (run.start > 0 && position_at(run.start))) return;
+  const bool seekable = media_.table.seekable;
+  const bool ahead = next_position_ >= 0 && next_position_ <= run.start &&
+                     (run.start - next_position_ <= kReadOn || !seekable);
+  if (ahead || (run.start > 0 && seekable && position_at(run.start))) return;
   packet_waits_ = false;
-  if (!media_.at_start && !(media_.table.seekable && position_at(0))) {
+  if (!media_.at_start && !(seekable && position_at(0))) {
     media_.demuxer->reopen();
     packet_waits_ = false;
     next_position_ = 0;
@@ -114,7 +115,7 @@ std::int64_t VideoDecoder::identify(const AVPacket& packet) const {
 /// The next packet of the run that is to be decoded into packet_; false at the end of the run.
 bool VideoDecoder::read_packet() {
   for (int damage = 0; damage < kMaxDamage;) {
-    if (next_position_ > run_.end) return false;
+    if (next_position_ > run_.stop) return false;
     if (!packet_waits_) {
       media_.at_start = false;
       const Demuxer::Read result = media_.demuxer->read(packet_.get());

@@ -57,10 +57,11 @@ class VideoFrames final : public FrameSource {
   std::unique_ptr<VideoDecoder> decoder_;
   RgbConverter converter_;
   std::vector<FrameRun> runs_;
-  std::size_t run_ = 0;          // the one being decoded
-  std::size_t run_of_feed_ = 0;  // number of runs begun
-  FramePtr previous_;            // the last frame that came before the one wanted
-  FramePtr pending_;             // came too early: belongs to a later index
+  std::size_t run_ = 0;             // the one being decoded
+  std::size_t run_of_feed_ = 0;     // number of runs begun
+  std::int64_t first_of_run_ = -1;  // number of the first frame it gave
+  FramePtr previous_;               // the last frame that came before the one wanted
+  FramePtr pending_;                // came too early: belongs to a later index
   int retries_ = 0;
   std::int64_t missing_ = 0, damaged_ = 0;
   std::int64_t first_missing_ = -1, first_damaged_ = -1;
@@ -111,9 +112,14 @@ void VideoFrames::read(std::int64_t index, RgbFrame& frame) {
 /// run or a later one will do.
 bool VideoFrames::pull(std::int64_t rank, bool any) {
   while (run_ < runs_.size()) {
+    if (!any && rank > runs_[run_].last) {  // all of it that was wanted has come
+      run_of_feed_ = ++run_;
+      continue;
+    }
     if (run_of_feed_ == run_) {
       const Timer timer("seek", times_.seek);
       decoder_->begin(runs_[run_]);
+      first_of_run_ = -1;
       ++run_of_feed_;
     }
     bool got = false;
@@ -126,6 +132,7 @@ bool VideoFrames::pull(std::int64_t rank, bool any) {
       ++run_;
       continue;
     }
+    if (first_of_run_ < 0) first_of_run_ = pending_->pts;
     if (any || pending_->pts == rank) return true;
     if (pending_->pts > rank) return false;
     std::swap(previous_, pending_);
@@ -136,7 +143,10 @@ bool VideoFrames::pull(std::int64_t rank, bool any) {
 
 void VideoFrames::decode(std::int64_t index) {
   const bool waiting = pending_->buf[0] != nullptr;
-  if (waiting && pending_->pts < index) {
+  // Packets behind the end of a run may have given a frame far ahead; this one has a run of its
+  // own.
+  if (waiting && pending_->pts > index && index > runs_[run_].last) av_frame_unref(pending_.get());
+  if (pending_->buf[0] != nullptr && pending_->pts < index) {
     std::swap(previous_, pending_);
     av_frame_unref(pending_.get());
   }
@@ -146,14 +156,20 @@ void VideoFrames::decode(std::int64_t index) {
 
   // A run that began at a seek may lack its first frames where a key flag lied: from the start
   // then.
-  if (run_ < runs_.size() && runs_[run_].start > 0 && retries_ < kMaxRetries && !held) {
+  if (run_ < runs_.size() && runs_[run_].start > runs_[run_].earliest && retries_ < kMaxRetries &&
+      !held) {
     ++retries_;
-    runs_[run_].start = 0;
+    runs_[run_].start = runs_[run_].earliest;
     run_of_feed_ = run_;
     av_frame_unref(pending_.get());
     return decode(index);
   }
   if (missing_++ == 0) first_missing_ = index;
+  // What leads the first key frame of a recording refers to what is not there: that key frame
+  // stands in, whichever frames were wanted before.
+  const bool leads = run_ < runs_.size() && runs_[run_].start == runs_[run_].earliest &&
+                     pending_->buf[0] != nullptr && pending_->pts == first_of_run_;
+  if (leads) return deliver(*pending_, index);
   if (previous_->buf[0] != nullptr) return deliver(*previous_, index);
   if (have_current_) {  // the frame delivered before this one, still converted
     current_.pts = media_.index.pts[static_cast<std::size_t>(index)];

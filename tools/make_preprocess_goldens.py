@@ -284,7 +284,7 @@ REFUSED = ("sound_only.m4a", "cover_only.m4a")
 
 def pyav_frames(path):
     """RGB and seconds (None: the container does not say) of every frame, as stored."""
-    with av.open(str(path)) as container:
+    with av.open(path if isinstance(path, io.BytesIO) else str(path)) as container:
         for frame in container.decode(container.streams.best("video")):
             seconds = None if frame.pts is None else float(frame.pts * frame.time_base)
             yield frame.to_ndarray(format="rgb24"), seconds
@@ -321,13 +321,42 @@ def frame_cases():
     return cases
 
 
+# Joined recordings ---------------------------------------------------------------------------------
+
+TS_PACKET = 188
+
+
+def part_from(data, group):
+    """A transport stream as a recording that begins with a group: the tables (SDT, PAT, PMT) and the rest."""
+    packets = [data[i:i + TS_PACKET] for i in range(0, len(data), TS_PACKET)]
+    begins = [i for i, p in enumerate(packets) if p[1] & 0x40 and p[3] & 0x20 and p[4] > 0 and p[5] & 0x40]
+    return b"".join(packets[:3] + packets[begins[group]:])
+
+
+def joined_cases():
+    """Clips followed by their own end, which begins in an open group, on a clock that goes back.
+
+    MPEG-2: PyAV's frames of the two as one file. H.264 and HEVC: of the second part alone, as FFmpeg decodes it
+    (it leaves the pictures out that lead its first key frame); of both it mixes up the order and drops frames."""
+    cases = []
+    for name, group, alone in (("open_group.ts", 3, False), ("open_group_h264.ts", 1, True),
+                               ("open_group_hevc.ts", 1, True)):
+        data = (MEDIA / name).read_bytes()
+        part = part_from(data, group)
+        frames = [pixels for pixels, _ in pyav_frames(io.BytesIO(part if alone else data + part))]
+        key = "crc" if alone else "sum"
+        cases.append({"name": name, "group": group,
+                      key: [crc(pixels) if alone else int(pixels.sum()) for pixels in frames]})
+    return cases
+
+
 def main():
     golden = {
         "made_by": "tools/make_preprocess_goldens.py",
         "versions": {m.__name__: m.__version__ for m in (torch, torchvision, transformers, PIL, av)},
         "sampling": sampling_cases(), "ranges": range_cases(), "budgets": budget_cases(),
         "smart_resize": smart_resize_cases(), "resize": resize_cases(), "patchify": patchify_case(),
-        "images": image_cases(), "frames": frame_cases(),
+        "images": image_cases(), "frames": frame_cases(), "joined": joined_cases(),
     }
     lines = []
     for key, value in golden.items():

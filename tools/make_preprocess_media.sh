@@ -71,7 +71,14 @@ clip five_frames.mp4 64x48 0.166 $x264
 # Groups that decode only with what comes before them, or in another order than they are shown.
 clip open_group.mp4 64x48 1.5 -c:v libx264 -preset veryslow -crf 34 -pix_fmt yuv420p \
   -x264-params open-gop=1:keyint=15:min-keyint=15:scenecut=0:bframes=7:b-pyramid=normal
+clip many_open_groups.mp4 32x24 5 -c:v libx264 -preset veryslow -crf 38 -pix_fmt yuv420p \
+  -x264-params open-gop=1:keyint=15:min-keyint=15:scenecut=0:bframes=7:b-pyramid=normal
 clip open_group_hevc.mkv 64x48 1.5 -c:v libx265 -crf 34 -pix_fmt yuv420p \
+  -x265-params log-level=none:info=0:pools=1:open-gop=1:keyint=15:min-keyint=15:scenecut=0:bframes=7
+# The same in transport streams, with the headers of the stream in each group: recordings that can be cut and joined.
+clip open_group_h264.ts 64x48 1 -c:v libx264 -preset veryslow -crf 34 -pix_fmt yuv420p \
+  -x264-params open-gop=1:keyint=15:min-keyint=15:scenecut=0:bframes=7:b-pyramid=normal
+clip open_group_hevc.ts 64x48 1 -c:v libx265 -crf 22 -pix_fmt yuv420p \
   -x265-params log-level=none:info=0:pools=1:open-gop=1:keyint=15:min-keyint=15:scenecut=0:bframes=7
 
 # Containers.

@@ -153,6 +153,22 @@ TEST(Frames, LongGapsAreSkippedAndUnreferencedFramesLeftOut) {
   EXPECT_LT(all.frames_decoded(), 60);  // B frames that nothing refers to
 }
 
+// Behind a seek the decoder withholds what leads the key frame, and when it is drained the frames
+// behind that too: they must not be decoded again from the start, which is not done for every
+// frame.
+TEST(Frames, FramesBehindAnOpenGroupsKeyComeFromThere) {
+  Media media(MediaSource::from_path(clip("many_open_groups.mp4")));  // groups of 15
+  const std::int64_t n = media.frame_index().size();
+  ASSERT_EQ(n, 150);
+  for (std::int64_t i = 75; i < n; ++i) {
+    FrameReader reader(media, {i}, {}, nullptr, {.threads = 1});
+    RgbFrame frame;
+    ASSERT_TRUE(reader.next(frame));
+    EXPECT_LE(reader.frames_decoded(), 45) << "frame " << i;
+    EXPECT_TRUE(reader.warnings().empty());
+  }
+}
+
 TEST(Frames, RepeatedNumbersGiveTheSameFrame) {
   Media media(MediaSource::from_path(clip("groups.mp4")));
   const auto got = frame_crcs(media, {3, 3, 4, 40, 40, 40});

@@ -1,6 +1,9 @@
 // What is promised of each kind of media beyond the pixels of PyAV (Frames): docs/media.md has the
 // table.
+#include <fmt/format.h>
+
 #include <cstring>
+#include <numeric>
 
 #include "preprocess/patch_reader.h"
 #include "preprocess/resize.h"
@@ -172,6 +175,110 @@ TEST(Kinds, JoinedRecordingsGoOnInTime) {
   EXPECT_NEAR(index.end_seconds - index.pts.front(), 0.8, 1e-3);
   const auto crcs = frame_crcs(media, all_frames(24));
   EXPECT_TRUE(std::equal(crcs.begin(), crcs.begin() + 12, crcs.begin() + 12));
+}
+
+/// part_from of tools/make_preprocess_goldens.py.
+std::vector<std::byte> part_from(const std::vector<std::byte>& bytes, std::int64_t group) {
+  constexpr std::size_t kPacket = 188, kTables = 3 * kPacket;
+  std::vector<std::byte> part(bytes.begin(), bytes.begin() + kTables);
+  for (std::size_t at = 0; at < bytes.size(); at += kPacket) {
+    const auto byte = [&](std::size_t i) { return std::to_integer<int>(bytes[at + i]); };
+    const bool begins = (byte(1) & 0x40) != 0 && (byte(3) & 0x20) != 0 && byte(4) > 0 &&
+                        (byte(5) & 0x40) != 0;  // unit start, random access
+    if (begins && group-- == 0) {
+      part.insert(part.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.end());
+      break;
+    }
+  }
+  return part;
+}
+
+struct Joined {
+  std::vector<std::byte> bytes;
+  std::int64_t first = 0, second = 0;  // frames of the parts
+};
+
+Joined join(const Json& recorded) {
+  Joined out;
+  out.bytes = read_file(clip(recorded["name"].get<std::string>()));
+  const auto part = part_from(out.bytes, recorded["group"].get<std::int64_t>());
+  const auto frames = [](std::span<const std::byte> bytes) {
+    return Media(MediaSource::from_memory(bytes, "part.ts")).frame_index().size();
+  };
+  out.first = frames(out.bytes);
+  out.second = frames(part);
+  out.bytes.insert(out.bytes.end(), part.begin(), part.end());
+  return out;
+}
+
+/// Sums or checksums of frames `indices`.
+std::vector<double> values_of(Media& media, const std::vector<std::int64_t>& indices, bool sums,
+                              std::vector<std::string>& warnings) {
+  FrameReader reader(media, indices);
+  std::vector<double> out;
+  for (RgbFrame frame; reader.next(frame);) {
+    double sum = 0;
+    for (std::int64_t y = 0; sums && y < frame.pixels.size(0); ++y) {
+      const std::uint8_t* row = frame.pixels.row(y);
+      sum = std::accumulate(row, row + frame.pixels.size(1) * 3, sum);
+    }
+    out.push_back(sums ? sum : testing::crc32(frame.pixels));
+  }
+  warnings = reader.warnings();
+  return out;
+}
+
+// The second part is cut from an open group: pictures lead its first key frame that refer to what
+// is not there. All that can be decoded is PyAV's, in order, and the same however it is reached.
+TEST(Kinds, RecordingsMayBeJoinedInOpenGroups) {
+  for (const Json& recorded : testing::golden()["joined"]) {
+    const std::string name = recorded["name"];
+    const Joined joined = join(recorded);
+    Media media(MediaSource::from_memory(std::span(joined.bytes), name));
+    const FrameIndex& index = media.frame_index();
+    const std::int64_t n = joined.first + joined.second;
+    ASSERT_EQ(index.size(), n) << name;
+    ASSERT_EQ(index.warnings.size(), 1u) << name;
+    EXPECT_NE(index.warnings[0].find("begins again in 1 place"), std::string::npos) << name;
+    for (std::size_t i = 1; i < index.pts.size(); ++i) {
+      EXPECT_NEAR(index.pts[i] - index.pts[i - 1], 1.0 / 30, 1e-3) << name << " " << i;
+    }
+    std::vector<std::string> warnings;
+    const bool sums = recorded.contains("sum");
+    const auto all = values_of(media, all_frames(n), sums, warnings);
+    if (sums) {  // PyAV decodes the two as one file: the first part lends what is missing
+      const auto expected = recorded["sum"].get<std::vector<double>>();
+      ASSERT_EQ(expected.size(), all.size()) << name;
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        EXPECT_NEAR(all[i], expected[i], 0.002 * expected[i]) << name << " " << i;
+      }
+      EXPECT_TRUE(warnings.empty()) << name;
+    } else {  // of the parts alone
+      const Json& whole = testing::golden()["frames"][name]["crc"];
+      auto expected = whole.get<std::vector<double>>();
+      const auto second = recorded["crc"].get<std::vector<double>>();
+      const std::int64_t leading = n - joined.first - std::ssize(second);
+      ASSERT_GT(leading, 0) << name;
+      expected.insert(expected.end(), static_cast<std::size_t>(leading), second.front());
+      expected.insert(expected.end(), second.begin(), second.end());
+      EXPECT_EQ(all, expected) << name;
+      ASSERT_EQ(warnings.size(), 1u) << name;
+      EXPECT_NE(warnings[0].find(fmt::format("{} of {} frames could not be decoded, the first is "
+                                             "frame {};",
+                                             leading, n, joined.first)),
+                std::string::npos)
+          << warnings[0];
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      ASSERT_EQ(values_of(media, {i}, sums, warnings)[0], all[static_cast<std::size_t>(i)])
+          << name << " frame " << i;
+    }
+    const std::vector<std::int64_t> some = {1, joined.first - 1, joined.first + 1, n - 1};
+    const auto got = values_of(media, some, sums, warnings);
+    for (std::size_t k = 0; k < some.size(); ++k) {
+      EXPECT_EQ(got[k], all[static_cast<std::size_t>(some[k])]) << name << " frame " << some[k];
+    }
+  }
 }
 
 TEST(Kinds, TimesNeverFall) {
