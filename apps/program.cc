@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -36,6 +37,7 @@ int run_program(const std::string& program, const std::function<int()>& body) {
   try {
     (void)interrupt_token();
     guard_mapped_files();
+    std::signal(SIGXFSZ, SIG_IGN);  // a file over ulimit -f: an error, as when the disk is full
     return body();
   } catch (const Error& e) {
     return fail(program, e.what(), exit_code(e.code()));

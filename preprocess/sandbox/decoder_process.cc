@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +26,11 @@ namespace {
 
 /// What a request of the parent may weigh: indices of all frames that limits.frames_kept allows.
 constexpr std::size_t kMostRequestBytes = std::size_t{64} << 20;
+
+rlim_t file_size_limit() {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
+}
 
 /// The other end is gone: nothing is left to do.
 struct Closed {};
@@ -91,7 +97,8 @@ class Decoder {
     WireReader in(request);
     const auto how = in.get<OpenRequest>();
     name_ = in.get_text();
-    slot_bytes_ = frame_slot_bytes(how.limits);
+    limits_ = how.limits;
+    slot_bytes_ = how.slot_bytes;
     void* slots = ::mmap(nullptr, static_cast<std::size_t>(slot_bytes_) * kFrameSlots,
                          PROT_READ | PROT_WRITE, MAP_SHARED, frames_, 0);
     if (slots == MAP_FAILED) {
@@ -204,10 +211,7 @@ class Decoder {
 
   void copy_pixels(TensorView<const std::uint8_t> pixels, std::uint8_t* to) const {
     const std::int64_t row_bytes = pixels.size(1) * 3;
-    if (pixels.size(0) * row_bytes > slot_bytes_) {  // sizes may change in mid-stream
-      throw_error(ErrorCode::kLimit, "{}: a frame of {}x{}, over the limit frame-pixels", name_,
-                  pixels.size(1), pixels.size(0));
-    }
+    check_slot(name_, pixels.size(0), pixels.size(1), slot_bytes_, limits_);  // sizes may change
     for (std::int64_t y = 0; y < pixels.size(0); ++y) {
       std::memcpy(to + y * row_bytes, pixels.row(y), static_cast<std::size_t>(row_bytes));
     }
@@ -217,6 +221,7 @@ class Decoder {
   Inbox inbox_;
   Watch& watch_;
   std::string name_;
+  Limits limits_;
   std::int64_t slot_bytes_ = 0;
   std::uint8_t* slots_ = nullptr;
   std::optional<Media> media_;
@@ -227,7 +232,22 @@ class Decoder {
 std::int64_t frame_slot_bytes(const Limits& limits) {
   constexpr std::int64_t kPage = 4096;
   const std::int64_t bytes = checked_mul(limits.frame_pixels, 3, "a frame");
-  return checked_add(bytes, kPage - 1, "a frame") / kPage * kPage;
+  const std::int64_t largest = checked_add(bytes, kPage - 1, "a frame") / kPage * kPage;
+  const rlim_t most = file_size_limit() / kFrameSlots / kPage * kPage;
+  return most < static_cast<rlim_t>(largest) ? static_cast<std::int64_t>(most) : largest;
+}
+
+void check_slot(const std::string& name, std::int64_t height, std::int64_t width,
+                std::int64_t slot_bytes, const Limits& limits) {
+  if (width <= 0 || height <= slot_bytes / 3 / width) return;
+  if (height > limits.frame_pixels / width) {
+    throw_error(ErrorCode::kLimit, "{}: a frame of {}x{}, over the limit frame-pixels ({})", name,
+                width, height, limits.frame_pixels);
+  }
+  throw_error(ErrorCode::kLimit,
+              "{}: frames of {}x{} need {} bytes of shared memory to be decoded in a sandbox, over "
+              "the file-size limit of this process (ulimit -f, RLIMIT_FSIZE)",
+              name, width, height, static_cast<std::int64_t>(kFrameSlots) * 3 * width * height);
 }
 
 void serve_decoder(int socket, int bytes, int frames) noexcept {

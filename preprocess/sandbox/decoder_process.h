@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "core/limits.h"
 #include "preprocess/frame_reader.h"
@@ -12,13 +13,19 @@ namespace reelm::preprocess {
 /// Frames in shared memory at a time: one the parent works on, one that is written.
 inline constexpr std::size_t kFrameSlots = 2;
 
-/// Bytes of a slot: the largest frame that the limits allow, RGB8, in whole pages.
+/// Bytes of a slot: the largest frame that the limits allow, RGB8, in whole pages; less where the
+/// file-size limit of this process (RLIMIT_FSIZE, which counts for shared memory too) allows less.
 std::int64_t frame_slot_bytes(const Limits& limits);
+
+/// Throws Error{kLimit} when a frame does not fit into a slot. `name`: of the medium.
+void check_slot(const std::string& name, std::int64_t height, std::int64_t width,
+                std::int64_t slot_bytes, const Limits& limits);
 
 /// Fixed part of MessageKind::kOpen; the source's name follows.
 struct OpenRequest {
   Limits limits;
   std::int64_t memory_bytes;
+  std::int64_t slot_bytes;
 };
 
 /// Fixed part of MessageKind::kFrames; the indices follow.

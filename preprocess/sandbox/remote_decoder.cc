@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,6 +100,13 @@ bool plausible(const FrameIndex& index, const Limits& limits) {
 }  // namespace
 
 Descriptor make_memory_file(std::int64_t bytes, const std::string& name) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && static_cast<rlim_t>(bytes) > limit.rlim_cur) {
+    throw_error(ErrorCode::kLimit,
+                "{}: {} bytes of shared memory, over the file-size limit of this process ({}; "
+                "ulimit -f, RLIMIT_FSIZE)",
+                name, bytes, limit.rlim_cur);
+  }
   Descriptor file(::memfd_create("reelm-frames", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   const int fd = file.get();
   if (fd < 0 || ::ftruncate(fd, bytes) != 0 ||
@@ -117,8 +125,9 @@ std::unique_ptr<RemoteDecoder> start_decoder(const Sandbox& sandbox, ByteSource&
   if (range && ::lseek(range->fd, range->begin, SEEK_SET) < 0) {
     throw_error(ErrorCode::kIo, "{}: seeking: {}", name, std::strerror(errno));
   }
-  const Descriptor frames =
-      make_memory_file(checked_mul(frame_slot_bytes(limits), kFrameSlots, "frames"), name);
+  const std::int64_t slot_bytes = frame_slot_bytes(limits);
+  if (slot_bytes == 0) check_slot(name, 1, 1, slot_bytes, limits);
+  const Descriptor frames = make_memory_file(checked_mul(slot_bytes, kFrameSlots, "frames"), name);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     throw_error(ErrorCode::kIo, "{}: a socket for the decoder: {}", name, std::strerror(errno));
@@ -126,14 +135,15 @@ std::unique_ptr<RemoteDecoder> start_decoder(const Sandbox& sandbox, ByteSource&
   Descriptor ours(ends[0]);
   const Descriptor theirs(ends[1]);
   sandbox.fork_decoder(theirs.get(), range ? range->fd : copy.get(), frames.get());
-  return std::make_unique<RemoteDecoder>(std::move(ours), frames, std::move(name), limits);
+  return std::make_unique<RemoteDecoder>(std::move(ours), frames, slot_bytes, std::move(name),
+                                         limits);
 }
 
-RemoteDecoder::RemoteDecoder(Descriptor socket, const Descriptor& frames, std::string name,
-                             const Limits& limits)
+RemoteDecoder::RemoteDecoder(Descriptor socket, const Descriptor& frames, std::int64_t slot_bytes,
+                             std::string name, const Limits& limits)
     : name_(std::move(name)),
       limits_(limits),
-      slot_bytes_(frame_slot_bytes(limits)),
+      slot_bytes_(slot_bytes),
       socket_(std::move(socket)),
       inbox_(socket_.get()) {
   const std::int64_t all = checked_mul(slot_bytes_, kFrameSlots, "frames");
@@ -203,7 +213,7 @@ Message RemoteDecoder::answer(MessageKind kind, std::size_t most_bytes, const Ca
 RemoteInfo RemoteDecoder::open(std::int64_t memory_bytes, const CancelToken* cancel) {
   Message ask{.kind = MessageKind::kOpen};
   WireWriter out(ask);
-  out.put(OpenRequest{limits_, memory_bytes});
+  out.put(OpenRequest{limits_, memory_bytes, slot_bytes_});
   out.put(std::string_view(name_));
   request(std::move(ask));
   const Message message = answer(MessageKind::kInfo, kMostSmallBytes, cancel);
@@ -235,6 +245,7 @@ RemoteInfo RemoteDecoder::open(std::int64_t memory_bytes, const CancelToken* can
     refuse("a video stream that cannot be");
   }
   opened_ = true;
+  check_slot(name_, info.video().height, info.video().width, slot_bytes_, limits_);
   for (const Size& size : remote.image_sizes) {
     if (size.width < 0 || size.height < 0 ||
         (size.width > 0 && size.height > limits_.frame_pixels / size.width)) {
@@ -277,7 +288,8 @@ FrameHeader RemoteDecoder::next_frame(std::int64_t expected, const CancelToken* 
   WireReader in_message(message);
   const auto header = in_message.get<FrameHeader>();
   if (header.slot >= kFrameSlots || header.index != expected || header.width < 1 ||
-      header.height < 1 || header.height > limits_.frame_pixels / header.width) {
+      header.height < 1 || header.height > limits_.frame_pixels / header.width ||
+      header.height > slot_bytes_ / 3 / header.width) {
     refuse("a frame that cannot be");
   }
   if (Timeline::on()) {

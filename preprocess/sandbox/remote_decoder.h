@@ -28,10 +28,10 @@ struct RemoteInfo {
 /// Not thread-safe. Ends the decoder when it goes.
 class RemoteDecoder {
  public:
-  /// Talks over `socket`; pixels come in `frames`, a file of kFrameSlots slots for these limits.
+  /// Talks over `socket`; pixels come in `frames`, a file of kFrameSlots slots of `slot_bytes`.
   /// Throws Error{kOutOfMemory}.
-  RemoteDecoder(Descriptor socket, const Descriptor& frames, std::string name,
-                const Limits& limits);
+  RemoteDecoder(Descriptor socket, const Descriptor& frames, std::int64_t slot_bytes,
+                std::string name, const Limits& limits);
   ~RemoteDecoder();
   RemoteDecoder(const RemoteDecoder&) = delete;
   RemoteDecoder& operator=(const RemoteDecoder&) = delete;
@@ -74,7 +74,8 @@ class RemoteDecoder {
 std::unique_ptr<RemoteDecoder> start_decoder(const Sandbox& sandbox, ByteSource& bytes,
                                              std::string name, const Limits& limits);
 
-/// A file in memory that can neither grow nor shrink any more. Throws Error{kOutOfMemory}.
+/// A file in memory that can neither grow nor shrink any more. Throws Error: kOutOfMemory; kLimit
+/// when it is over RLIMIT_FSIZE, which ends a process that tries.
 Descriptor make_memory_file(std::int64_t bytes, const std::string& name);
 
 }  // namespace reelm::preprocess

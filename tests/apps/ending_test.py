@@ -147,7 +147,7 @@ class FilesThatCannotBeWritten(CliTest):
         # No less: clang's OpenMP ends the process when it cannot write its own 1024 bytes.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
 
-    # The memory that a confined decoder shares would count as a file.
+    # The memory that a confined decoder shares counts as a file.
     OPEN = ("--sandbox", "off")
 
     def test_a_full_disk(self):
@@ -168,6 +168,16 @@ class FilesThatCannotBeWritten(CliTest):
         with subprocess.Popen(["cat", str(CLIP)], stdout=subprocess.PIPE) as cat:
             self.fails(1, "ask", *self.OPEN, "-", "?", says="temporary copy", stdin=cat.stdout,
                        preexec_fn=self.full_disk)
+
+    def test_a_file_size_limit(self):
+        """ulimit -f: as a full disk, also with the signal that a shell leaves on; frames that fit are decoded."""
+        def limited(size):
+            return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        self.assertNotEqual(self.ok("ask", CLIP, "What color is the square?", preexec_fn=limited(1 << 20)), "")
+        self.fails(1, "ask", CLIP, "?", says=("sample.mp4", "ulimit -f"), preexec_fn=limited(8192))
+        sheet = self.dir / "sheet.png"
+        self.fails(1, "frames", *self.OPEN, CLIP, "-o", sheet, says="sheet.png", preexec_fn=limited(1024))
+        self.assertEqual(list(self.dir.iterdir()), [])
 
     def test_an_old_file_stays_when_the_new_one_fails(self):
         sheet = self.dir / "sheet.png"

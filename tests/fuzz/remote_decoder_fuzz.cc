@@ -108,8 +108,9 @@ void read_patches(Media& media, const Limits& limits) {
 
 void fuzz_one(Bytes input) {
   static const Limits limits = strict_limits();
+  static const std::int64_t slot_bytes = frame_slot_bytes(limits);
   static const Descriptor frames =
-      make_memory_file(frame_slot_bytes(limits) * static_cast<std::int64_t>(kFrameSlots), "frames");
+      make_memory_file(slot_bytes * static_cast<std::int64_t>(kFrameSlots), "frames");
   set_num_threads(1);
   int ends[2];
   REELM_CHECK(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
@@ -117,8 +118,8 @@ void fuzz_one(Bytes input) {
   const Descriptor theirs(ends[1]);
   send(input, theirs.get());
   succeeds([&] {
-    Media media =
-        confined(std::make_unique<RemoteDecoder>(std::move(ours), frames, "clip", limits));
+    Media media = confined(
+        std::make_unique<RemoteDecoder>(std::move(ours), frames, slot_bytes, "clip", limits));
     check(media.info());
     succeeds([&] { read_frames(media, limits); });
     read_patches(media, limits);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -289,6 +290,46 @@ int in_child(Fn&& fn) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
+// A shell's ulimit -f counts for shared memory: frames that fit are read, others refused by name,
+// and nobody gets the signal that a file too large ends a process with.
+TEST(Sandbox, AFileSizeLimitBoundsTheFramesNotTheFile) {
+  const Sandbox& decoders_of = sandbox();  // before there is a limit
+  const auto outcome_at = [&](rlim_t bytes) {
+    const rlimit limit{bytes, RLIM_INFINITY};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    try {
+      Media media(MediaSource::from_path(clip("sizes.ts")), {}, nullptr, &decoders_of);
+      FrameReader reader(media, all_frames(media.frame_index().size()));
+      int n = 0;
+      for (RgbFrame frame; reader.next(frame); ++n) {
+      }
+      return n;  // 24
+    } catch (const Error& e) {
+      const std::string what = e.what();
+      const bool named = e.code() == ErrorCode::kLimit &&
+                         what.find("sizes.ts") != std::string::npos &&
+                         what.find("ulimit -f") != std::string::npos;
+      if (!named) return 100;
+      return what.find("64x48") != std::string::npos   ? 101
+             : what.find("96x64") != std::string::npos ? 102
+                                                       : 103;
+    }
+  };
+  constexpr rlim_t kPage = 4096;  // 64x48: 9216 bytes a frame; then 96x64: 18432
+  EXPECT_EQ(in_child([&] { return outcome_at(2 * 5 * kPage); }), 24);
+  EXPECT_EQ(in_child([&] { return outcome_at(2 * 5 * kPage - 1); }), 102);  // at frame 12
+  EXPECT_EQ(in_child([&] { return outcome_at(2 * 3 * kPage); }), 102);
+  EXPECT_EQ(in_child([&] { return outcome_at(2 * 3 * kPage - 1); }), 101);
+  EXPECT_EQ(in_child([&] { return outcome_at(0); }), 103);
+  EXPECT_EQ(
+      in_child([&] {
+        const rlimit limit{1000, RLIM_INFINITY};
+        ::setrlimit(RLIMIT_FSIZE, &limit);
+        return error_of([] { make_memory_file(1001, "copy"); }).code() == ErrorCode::kLimit ? 0 : 1;
+      }),
+      0);
+}
+
 TEST(Confine, NothingButComputingIsLeft) {
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
@@ -359,8 +400,9 @@ Error against(std::vector<Message> answers, Fn&& use) {
   const Descriptor theirs(ends[1]);
   Limits limits;
   limits.frame_pixels = 10'000;
-  const Descriptor frames = make_memory_file(frame_slot_bytes(limits) * 2, "frames");
-  RemoteDecoder decoder(Descriptor{ends[0]}, frames, "clip", limits);
+  const std::int64_t slot_bytes = frame_slot_bytes(limits);
+  const Descriptor frames = make_memory_file(slot_bytes * 2, "frames");
+  RemoteDecoder decoder(Descriptor{ends[0]}, frames, slot_bytes, "clip", limits);
   std::thread decoding([&] {  // a long message waits for its reader
     for (const Message& answer : answers) (void)send_message(theirs.get(), answer);
     ::shutdown(theirs.get(), SHUT_WR);
