@@ -293,13 +293,14 @@ int in_child(Fn&& fn) {
 // A shell's ulimit -f counts for shared memory: frames that fit are read, others refused by name,
 // and nobody gets the signal that a file too large ends a process with.
 TEST(Sandbox, AFileSizeLimitBoundsTheFramesNotTheFile) {
-  const Sandbox& decoders_of = sandbox();  // before there is a limit
+  const Sandbox& decoders_of = sandbox();                               // before there is a limit
+  const Limits patient = {.probe_seconds = 600, .stall_seconds = 600};  // a machine at a standstill
   const auto outcome_at = [&](rlim_t bytes) {
     const rlimit limit{bytes, RLIM_INFINITY};
     ::setrlimit(RLIMIT_FSIZE, &limit);
     try {
-      Media media(MediaSource::from_path(clip("sizes.ts")), {}, nullptr, &decoders_of);
-      FrameReader reader(media, all_frames(media.frame_index().size()));
+      Media media(MediaSource::from_path(clip("sizes.ts")), patient, nullptr, &decoders_of);
+      FrameReader reader(media, all_frames(media.frame_index().size()), patient);
       int n = 0;
       for (RgbFrame frame; reader.next(frame); ++n) {
       }
