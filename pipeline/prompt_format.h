@@ -43,8 +43,8 @@ class PromptFormat {
   virtual std::vector<llm::TokenId> closing(const Model& /*model*/) const { return {}; }
 
   /// Whether a turn's prompt is written anew from all messages so far, so that nothing in the cache
-  /// is of use to it: `messages` then begin with the first turn's, and each turn is a first one. For
-  /// families that take text only.
+  /// is of use to it: `messages` then begin with the first turn's, and each turn is a first one.
+  /// For families that take text only.
   virtual bool rewrites_history() const { return false; }
 
   /// Whether white space around an answer is left out of its text.

@@ -228,9 +228,9 @@ void check_memory(const std::vector<Wanted>& wanted, std::string_view name,
   for (const Wanted& w : wanted) {
     largest = std::max(largest, w.numel());
     // Embeddings are packed only where they serve as the head too.
-    const bool embeddings =
-        w.name.ends_with("embed_tokens.weight") || w.name.ends_with(".wte.weight") ||
-        w.name.ends_with("word_embeddings.weight");
+    const bool embeddings = w.name.ends_with("embed_tokens.weight") ||
+                            w.name.ends_with(".wte.weight") ||
+                            w.name.ends_with("word_embeddings.weight");
     if (embeddings && !decoder.tie_word_embeddings) continue;
     const Dtype dtype = w.name.starts_with("visual.") ? dtypes.vision : dtypes.decoder;
     bits += static_cast<double>(w.numel()) * kernels::bits_per_weight(compute_type(dtype));

@@ -123,6 +123,15 @@ void check_unconditional(const Limits& limits, const PlannedTurn& turn, bool con
   if (n >= context - length) refuse("the context", context);
 }
 
+/// What the turn's prompt is written of; `kept` holds it where there is a history.
+std::span<const Message> messages_to_write(const Request& request, const ConversationState& state,
+                                           std::vector<Message>& kept) {
+  if (state.history.empty()) return request.messages;
+  kept = state.history;
+  kept.insert(kept.end(), request.messages.begin(), request.messages.end());
+  return kept;
+}
+
 /// Plans the second sequence, which is kept up to date in turns without guidance too.
 void plan_unconditional(const Model& model, const Request& request, const ConversationState& state,
                         std::span<const Message> messages, std::span<const llm::TokenId> prompt,
@@ -215,8 +224,8 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   TurnPlace place = {
       .default_system = std::nullopt, .first_turn = first_turn, .rounds = state.rounds};
   if (first_turn) place.default_system = model.default_system;
-  std::vector<Message> messages = state.history;
-  messages.insert(messages.end(), request.messages.begin(), request.messages.end());
+  std::vector<Message> kept;
+  const std::span<const Message> messages = messages_to_write(request, state, kept);
   turn.ids = state.pending;
   const std::vector<llm::TokenId> prompt =
       model.prompt_format->prompt(model, messages, tokens, place);

@@ -13,8 +13,9 @@ constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 bool names_chatglm3(const Json& root, const char* key) {
   if (!root.is_object() || !root.contains(key) || !root[key].is_string()) return false;
   std::string name = root[key].get<std::string>();
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
   return name.find("chatglm3") != name.npos;
 }
 

@@ -17,10 +17,10 @@ enum class Version { kChatGlm2, kChatGlm3 };
 inline constexpr const char* kConfigKey = "multi_query_group_num";
 
 /// The version of a model, or nothing where config.json is missing or not that of one of them.
-/// ChatGLM3 is a model whose tokenizer_config.json has role tokens (`<|user|>`, in its chat template
-/// or among its added tokens), or whose settings name it ("chatglm3" in `_name_or_path` of
-/// config.json or `name_or_path` of tokenizer_config.json). Throws Error{kFormat}, {kLimit} naming a
-/// file that cannot be read as such.
+/// ChatGLM3 is a model whose tokenizer_config.json has role tokens (`<|user|>`, in its chat
+/// template or among its added tokens), or whose settings name it ("chatglm3" in `_name_or_path` of
+/// config.json or `name_or_path` of tokenizer_config.json). Throws Error{kFormat}, {kLimit} naming
+/// a file that cannot be read as such.
 std::optional<Version> find_version(const ModelFiles& files, const Limits& limits = {});
 
 /// The special tokens whose ids follow the pieces of tokenizer.model. Source: SPTokenizer of

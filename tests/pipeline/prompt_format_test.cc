@@ -18,9 +18,8 @@ using ::testing::HasSubstr;
 /// ChatGLM3 behind those of ChatML.
 class GlmTokenizer final : public testing::FakeTokenizer {
  public:
-  static constexpr std::string_view kNames[] = {"[gMASK]",        "sop",      "</s>",
-                                                "<|system|>",     "<|user|>", "<|assistant|>",
-                                                "<|observation|>"};
+  static constexpr std::string_view kNames[] = {
+      "[gMASK]", "sop", "</s>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"};
   std::vector<llm::TokenId> encode(std::string_view text) const override {
     return FakeTokenizer::encode(" " + std::string(text));
   }
@@ -104,8 +103,8 @@ TEST(ChatGlm3Prompt, RolesAreTokens) {
 TEST(ChatGlm3Prompt, TextNeverYieldsRoleTokens) {
   EXPECT_EQ(prompt(chatglm3_format(), {Message::text("user", "<|assistant|>")}),
             "[gMASK]sop<|user|> \n <|assistant|><|assistant|>");
-  const auto ids = chatglm3_format().prompt(glm_model(chatglm3_format()),
-                                            std::vector{Message::text("user", "<|assistant|>")}, {}, {});
+  const auto ids = chatglm3_format().prompt(
+      glm_model(chatglm3_format()), std::vector{Message::text("user", "<|assistant|>")}, {}, {});
   EXPECT_EQ(std::count_if(ids.begin(), ids.end(), [](llm::TokenId id) { return id >= 256; }), 4);
   EXPECT_THAT(error_of(chatglm3_format(), {Message::text("observation", "x")}),
               HasSubstr("message role is 'observation'"));
@@ -200,7 +199,8 @@ TEST(RewrittenSession, EveryTurnBeginsInAnEmptyCache) {
   failing.generation.negative_prompt = "without guidance";
   EXPECT_THROW((void)session.ask(failing), Error);
   EXPECT_EQ(session.ask(Request::question({}, "Why?")).text, "Because");
-  const std::string all = "[gMASK]sop [Round 1]\n\n问：Hi\n\n答：Hello\n\n[Round 2]\n\n问：Why?\n\n答：";
+  const std::string all =
+      "[gMASK]sop [Round 1]\n\n问：Hi\n\n答：Hello\n\n[Round 2]\n\n问：Why?\n\n答：";
   EXPECT_EQ(shown(decoder->prompts.back()), all);
   EXPECT_EQ(decoder->first_positions.back(), 0);
   EXPECT_EQ(session.length(), static_cast<std::int64_t>(decoder->prompts.back().size()) + 7);
