@@ -12,6 +12,8 @@
 #include "apps/output.h"
 #include "bench/clock.h"
 #include "core/throw.h"
+#include "llm/chatglm2/config.h"
+#include "llm/chatglm2/version.h"
 #include "llm/qwen/config.h"
 #include "llm/qwen2_5_vl/config.h"
 
@@ -70,6 +72,9 @@ pipeline::Model open(const Options& options) {
 
 pipeline::SyntheticSizes sizes_of(const ModelFiles& files, const Limits& limits) {
   const std::string model_type = pipeline::read_model_type(files, limits);
+  if (model_type == "chatglm" && llm::chatglm2::find_version(files, limits)) {
+    return {llm::chatglm2::load_decoder_config(files, limits).decoder, {}, false, model_type};
+  }
   if (model_type == "qwen") {
     return {llm::qwen::load_decoder_config(files, limits).decoder, {}, false, model_type};
   }

@@ -25,6 +25,12 @@ std::string without_suffix(const std::string& name) {
   return name.ends_with(suffix) ? name.substr(0, name.size() - suffix.size()) : name;
 }
 
+kernels::StoredMatrix rows_of(const kernels::StoredMatrix& matrix, const RowRange& rows) {
+  const auto* bytes = static_cast<const std::byte*>(matrix.data);
+  return {bytes + dtype_bytes(matrix.dtype, rows.first * matrix.cols), matrix.dtype, rows.count,
+          matrix.cols};
+}
+
 }  // namespace
 
 bool WeightReader::has(const std::string& name) const {
@@ -143,6 +149,49 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
     matrices.push_back(sources.back().matrix);
   }
   linear.weight = kernels::PackedMatrix(matrices, type);
+  note(packed, linear.weight, /*from_file=*/false);
+  return linear;
+}
+
+Linear WeightReader::linear(const LinearPart& part, const RowOrder& order, bool has_bias,
+                            kernels::ComputeType type) const {
+  std::int64_t rows = 0;
+  for (const RowRange& range : order.ranges) {
+    REELM_CHECK(range.first >= 0 && range.count <= part.out_features - range.first);
+    rows += range.count;
+  }
+  REELM_CHECK(rows == part.out_features);
+  Linear linear;
+  if (has_bias) {
+    linear.bias = AlignedBuffer<float>(static_cast<std::size_t>(rows));
+    const kernels::StoredMatrix bias = matrix(part.prefix + ".bias", {rows});
+    float* out = linear.bias.data();
+    for (const RowRange& range : order.ranges) {
+      copy_elements(bias, range.first, range.count, out);
+      out += range.count;
+    }
+  }
+  const std::string packed =
+      part.prefix + "@" + order.name + "." + kernels::compute_type_name(type);
+  if (find_packed(packed, rows, part.in_features, type, linear.weight)) return linear;
+  const Source from = source(part);
+  std::vector<kernels::StoredMatrix> matrices;
+  for (const RowRange& range : order.ranges) matrices.push_back(rows_of(from.matrix, range));
+  linear.weight = kernels::PackedMatrix(matrices, type);
+  note(packed, linear.weight, /*from_file=*/false);
+  return linear;
+}
+
+Linear WeightReader::gated(const LinearPart& both, kernels::ComputeType type) const {
+  REELM_CHECK(both.out_features % 2 == 0);
+  const std::string packed = both.prefix + "*." + kernels::compute_type_name(type);
+  Linear linear;
+  if (find_packed(packed, both.out_features, both.in_features, type, linear.weight)) return linear;
+  const Source from = source(both);
+  const std::int64_t half = both.out_features / 2;
+  linear.weight = kernels::PackedMatrix(
+      kernels::gated_parts(rows_of(from.matrix, {0, half}), rows_of(from.matrix, {half, half})),
+      type);
   note(packed, linear.weight, /*from_file=*/false);
   return linear;
 }

@@ -23,6 +23,19 @@ struct LinearPart {
   std::int64_t in_features;
 };
 
+/// Rows of a matrix as they stand one behind the other.
+struct RowRange {
+  std::int64_t first;
+  std::int64_t count;
+};
+
+/// A layer's outputs in another order than the checkpoint's: all its rows, each once. `name`
+/// becomes a part of the packed weight's name, so that no other order is taken for it.
+struct RowOrder {
+  const char* name;
+  std::vector<RowRange> ranges;
+};
+
 /// What a model's weights were made from; for writing them down (reelm convert, the cache).
 struct WeightLog {
   /// A weight as kernels want it, under the name that WeightReader looks for.
@@ -65,10 +78,19 @@ class WeightReader {
     return linear(std::span(&part, 1), has_bias, type);
   }
 
+  /// One layer, its rows and its bias in another order; packed under "<prefix>@<order>.<type>".
+  /// Throws as the other.
+  Linear linear(const LinearPart& part, const RowOrder& order, bool has_bias,
+                kernels::ComputeType type) const;
+
   /// The projections of a gated MLP side by side (kernels::gated_parts), biases in the same order;
   /// packed under "<gate>*<last name of up>.<type>". Throws as the other.
   Linear gated(const LinearPart& gate, const LinearPart& up, bool has_bias,
                kernels::ComputeType type) const;
+
+  /// The same of one tensor [2 * intermediate_size, hidden_size], the gate before up; packed under
+  /// "<prefix>*.<type>". Throws as linear().
+  Linear gated(const LinearPart& both, kernels::ComputeType type) const;
 
   /// The tensor `name` as a weight of shape[0] output features; of higher rank it is flattened
   /// behind its first size (Conv3d weights, embeddings that serve as the head). Packed as `name`

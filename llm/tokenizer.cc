@@ -4,6 +4,7 @@
 
 #include "core/throw.h"
 #include "core/timeline.h"
+#include "llm/chatglm2/version.h"
 #include "llm/tokenizer_files.h"
 #include "llm/tokenizer_sentencepiece.h"
 #include "llm/tokenizer_tiktoken.h"
@@ -73,7 +74,9 @@ std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files, const Limits&
   }
   if (files.has(kTiktokenFile)) return make_bpe_tokenizer(read_tiktoken(files, limits));
   if (const auto path = find_sentencepiece(files); !path.empty()) {
-    return load_sentencepiece(path, limits);
+    const auto chatglm = chatglm2::find_version(files, limits);
+    return load_sentencepiece(
+        path, limits, chatglm ? chatglm2::special_tokens(*chatglm) : std::vector<std::string>());
   }
   if (has_vocab != has_merges) {
     throw_error(ErrorCode::kNotFound, "{}: {} is there, but not {}", files.path().string(),

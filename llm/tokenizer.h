@@ -73,7 +73,8 @@ class StreamDecoder {
 
 /// Loads the tokenizer of a model: tokenizer.json, else vocab.json + merges.txt (with the
 /// added tokens of tokenizer_config.json), else qwen.tiktoken (ranks of the first Qwen), else
-/// tokenizer.model / *.model (SentencePiece). Throws Error naming the file and what is wrong with
+/// tokenizer.model / *.model (SentencePiece; of ChatGLM2 and ChatGLM3 with the special tokens that
+/// follow its pieces, chatglm2/version.h). Throws Error naming the file and what is wrong with
 /// it: kNotFound when there is none (lists what was looked for), kFormat, kUnsupported (a model or
 /// pre-tokeniser other than byte-level BPE of the Qwen2 form).
 std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files, const Limits& limits = {});

@@ -47,22 +47,21 @@ std::string bytes_of_piece(const SentencePieceEntry& entry) {
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  SentencePieceTokenizer(const MappedFile& file, const std::string& source) : source_(source) {
+  SentencePieceTokenizer(const MappedFile& file, const std::string& source,
+                         std::span<const std::string> more_specials)
+      : source_(source) {
     const SentencePieceModel model = parse_sentencepiece_model(file.bytes(), source);
     drops_first_space_ = model.add_dummy_prefix || model.remove_extra_whitespaces;
     for (const SentencePieceEntry& entry : model.pieces) {
-      const auto id = static_cast<TokenId>(bytes_.size());
-      const bool special = entry.type == Type::kControl || entry.type == Type::kUnknown;
-      special_.push_back(special);
-      bytes_.push_back(special ? entry.piece : bytes_of_piece(entry));
-      if (!special || !special_ids_.emplace(entry.piece, id).second) continue;
-      AddedToken token;
-      token.id = id;
-      token.content = entry.piece;
-      token.special = true;
-      controls_.add(token, token.content);
+      if (entry.type == Type::kControl || entry.type == Type::kUnknown) {
+        add_special(entry.piece);
+      } else {
+        special_.push_back(false);
+        bytes_.push_back(bytes_of_piece(entry));
+      }
     }
     load_library(file);
+    for (const std::string& content : more_specials) add_special(content);
   }
 
   std::vector<TokenId> encode(std::string_view text) const override {
@@ -117,6 +116,17 @@ class SentencePieceTokenizer final : public Tokenizer {
   bool drops_first_space() const override { return drops_first_space_; }
 
  private:
+  /// With the next id; of several with one content the first is found by it.
+  void add_special(const std::string& content) {
+    AddedToken token;
+    token.id = static_cast<TokenId>(bytes_.size());
+    token.content = content;
+    token.special = true;
+    special_.push_back(true);
+    bytes_.push_back(content);
+    if (special_ids_.emplace(content, token.id).second) controls_.add(token, content);
+  }
+
   bool known(TokenId id) const noexcept {
     return id >= 0 && static_cast<std::size_t>(id) < bytes_.size();
   }
@@ -172,8 +182,10 @@ class SentencePieceTokenizer final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::filesystem::path& path,
-                                              const Limits& limits) {
-  return std::make_unique<SentencePieceTokenizer>(map_parsed_file(path, limits), path.string());
+                                              const Limits& limits,
+                                              std::span<const std::string> more_specials) {
+  return std::make_unique<SentencePieceTokenizer>(map_parsed_file(path, limits), path.string(),
+                                                  more_specials);
 }
 
 }  // namespace reelm::llm

@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "core/throw.h"
 #include "pipeline/memory_ledger.h"
+#include "pipeline/prompt_format.h"
 #include "pipeline/prompt_prefill.h"
 #include "pipeline/replica_pool.h"
 #include "pipeline/turn.h"
@@ -159,22 +160,26 @@ struct Session::Impl {
   Answer ask(const Request& request);
 
  private:
-  /// `restart` begins the conversation again in an empty cache.
-  Answer take_turn(Model& model, const Request& request, const std::function<void()>& restart);
+  /// Begins the conversation again in an empty main cache, with another state.
+  using Restart = std::function<void(ConversationState again)>;
+  Answer take_turn(Model& model, const Request& request, const Restart& restart);
   void make_caches(const PlannedTurn& turn);
 };
 
 Answer Session::Impl::ask(const Request& request) {
   ConversationState state_before = state;
   std::int64_t length_before = caches.length();
-  const std::int64_t unconditional_before = caches.unconditional_length();
+  std::int64_t unconditional_before = caches.unconditional_length();
   const ReplicaPool::Lease replica = engine->replicas.take(request.cancel);
   const LoopThreads share(engine->threads_per_request());
   try {
-    return take_turn(replica.model(), request, [&] {
-      ConversationState again = begun_again(state);
+    return take_turn(replica.model(), request, [&](ConversationState again) {
       ConversationState again_before = again;
       caches.main->truncate(length_before = 0);
+      // Written anew, the second sequence begins again too; else it goes on where it was.
+      if (caches.unconditional != nullptr && replica.model().prompt_format->rewrites_history()) {
+        caches.unconditional->truncate(unconditional_before = 0);
+      }
       state = std::move(again);
       state_before = std::move(again_before);
     });
@@ -197,8 +202,7 @@ void Session::Impl::make_caches(const PlannedTurn& turn) {
   if (turn.guided) make(caches.unconditional, std::ssize(turn.unconditional_ids));
 }
 
-Answer Session::Impl::take_turn(Model& model, const Request& request,
-                                const std::function<void()>& restart) {
+Answer Session::Impl::take_turn(Model& model, const Request& request, const Restart& restart) {
   const EngineOptions& options = engine->options;
   Answer answer;
   Trace trace;
@@ -207,10 +211,13 @@ Answer Session::Impl::take_turn(Model& model, const Request& request,
     TraceSpan total("total", SpanKind::kStage);
     // Settings that cannot be used are refused before the media are opened.
     (void)sampling_config(model.generation, request.generation);
+    if (caches.main != nullptr && model.prompt_format->rewrites_history()) {
+      restart(rewritten(state));
+    }
     PlannedTurn turn = plan_turn(model, options, request, state, caches, context, trace);
     if (caches.main != nullptr &&
         !model.decoder->goes_on(*caches.main, caches.length() + std::ssize(turn.ids))) {
-      restart();
+      restart(begun_again(state));
       turn = plan_turn(model, options, request, state, caches, context, trace);
     }
     const MemoryLedger::Promise memory =

@@ -1,11 +1,19 @@
 #include "pipeline/families.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "core/json.h"
 #include "core/throw.h"
+#include "llm/chatglm2/decoder.h"
+#include "llm/chatglm2/version.h"
 #include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
 #include "llm/qwen2_5_vl/config.h"
 #include "llm/qwen2_vl/config.h"
 #include "pipeline/chat_template.h"
+#include "pipeline/prompt_format.h"
 #include "vision/qwen2_5_vl/encoder.h"
 #include "vision/qwen2_vl/encoder.h"
 
@@ -54,29 +62,53 @@ void build_qwen(Model& model, const layers::WeightReader& reader, const Limits& 
   model.decoder = llm::qwen::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
 
-// Adding a family adds a row.
+void build_chatglm2(Model& model, const layers::WeightReader& reader, const Limits& limits) {
+  const auto decoder = llm::chatglm2::load_decoder_config(model.files, limits);
+  const auto version = llm::chatglm2::find_version(model.files, limits);
+  model.prompt_format =
+      version == llm::chatglm2::Version::kChatGlm3 ? &chatglm3_format() : &chatglm2_format();
+  model.decoder = llm::chatglm2::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
+}
+
+// Adding a family adds a row. Of those that share a model_type, one with a key comes before one
+// without.
 constexpr Family kFamilies[] = {
-    {"qwen", "Qwen", "text", "Qwen-1.8B, 7B, 14B, 72B (-Chat)", build_qwen},
-    {"qwen2", "Qwen2, Qwen2.5", "text", "Qwen2-0.5B to 72B, Qwen2.5-0.5B to 72B (-Instruct)",
-     build_qwen2},
-    {"qwen2_5_vl", "Qwen2.5-VL", "text, images, videos", "Qwen2.5-VL-3B, 7B, 32B, 72B (-Instruct)",
-     build_qwen2_5_vl},
-    {"qwen2_vl", "Qwen2-VL", "text, images, videos", "Qwen2-VL-2B, 7B, 72B (-Instruct)",
+    {"chatglm", llm::chatglm2::kConfigKey, "ChatGLM2, ChatGLM3", "text",
+     "ChatGLM2-6B, ChatGLM2-6B-32K, ChatGLM3-6B, ChatGLM3-6B-32K", build_chatglm2},
+    {"qwen", nullptr, "Qwen", "text", "Qwen-1.8B, 7B, 14B, 72B (-Chat)", build_qwen},
+    {"qwen2", nullptr, "Qwen2, Qwen2.5", "text",
+     "Qwen2-0.5B to 72B, Qwen2.5-0.5B to 72B (-Instruct)", build_qwen2},
+    {"qwen2_5_vl", nullptr, "Qwen2.5-VL", "text, images, videos",
+     "Qwen2.5-VL-3B, 7B, 32B, 72B (-Instruct)", build_qwen2_5_vl},
+    {"qwen2_vl", nullptr, "Qwen2-VL", "text, images, videos", "Qwen2-VL-2B, 7B, 72B (-Instruct)",
      build_qwen2_vl},
 };
 
+/// Whether config.json says that the model is of this family; `model_type` is what it says there.
+bool is_of(const Family& family, const std::string& model_type, const Json& config) {
+  return model_type == family.model_type &&
+         (family.config_key == nullptr ||
+          (config.is_object() && config.contains(family.config_key)));
+}
+
 }  // namespace
 
-const Family& find_family(const ModelFiles& files, const std::string& model_type) {
+const Family& find_family(const ModelFiles& files, const std::string& model_type,
+                          const Limits& limits) {
+  const Json config = read_json_file(files, "config.json", limits);
+  std::string keys;
   for (const Family& family : kFamilies) {
-    if (model_type == family.model_type) return family;
+    if (is_of(family, model_type, config)) return family;
+    if (model_type == family.model_type) {
+      keys += (keys.empty() ? "" : " or ") + fmt::format("'{}'", family.config_key);
+    }
   }
-  std::string known;
-  for (const Family& family : kFamilies) {
-    known += (known.empty() ? "" : ", ") + std::string(family.model_type);
+  if (!keys.empty()) {
+    throw_error(ErrorCode::kUnsupported, "{}: model_type '{}' is supported only with {}",
+                files.where("config.json"), model_type, keys);
   }
   throw_error(ErrorCode::kUnsupported, "{}: model_type '{}' is not supported, expected one of: {}",
-              files.where("config.json"), model_type, known);
+              files.where("config.json"), model_type, fmt::join(supported_model_types(), ", "));
 }
 
 std::vector<FamilyInfo> supported_families() {
@@ -89,8 +121,16 @@ std::vector<FamilyInfo> supported_families() {
 
 std::vector<std::string> supported_model_types() {
   std::vector<std::string> out;
-  for (const Family& family : kFamilies) out.emplace_back(family.model_type);
+  for (const Family& family : kFamilies) {
+    if (out.empty() || out.back() != family.model_type) out.emplace_back(family.model_type);
+  }
   return out;
+}
+
+bool is_supported(const ModelFiles& files, const std::string& model_type, const Limits& limits) {
+  const Json config = read_json_file(files, "config.json", limits);
+  return std::any_of(std::begin(kFamilies), std::end(kFamilies),
+                     [&](const Family& family) { return is_of(family, model_type, config); });
 }
 
 }  // namespace reelm::pipeline

@@ -13,6 +13,8 @@ namespace reelm::pipeline {
 /// A family and what messages and tables say of it (FamilyInfo).
 struct Family {
   const char* model_type;
+  /// A key that its config.json has, where families share a model_type; null: any.
+  const char* config_key;
   const char* name;
   const char* takes;
   const char* checkpoints;
@@ -21,8 +23,14 @@ struct Family {
   void (*build)(Model& model, const layers::WeightReader& reader, const Limits& limits);
 };
 
-/// The family of a `model_type`. Throws Error{kUnsupported} naming config.json and listing those
-/// that are known.
-const Family& find_family(const ModelFiles& files, const std::string& model_type);
+/// The family of a model: of its `model_type`, and of the keys in its config.json where several
+/// have that. Throws Error{kUnsupported} naming config.json and listing those that are known, or
+/// the keys that were expected; as read_json_file.
+const Family& find_family(const ModelFiles& files, const std::string& model_type,
+                          const Limits& limits = {});
+
+/// Whether find_family finds one.
+bool is_supported(const ModelFiles& files, const std::string& model_type,
+                  const Limits& limits = {});
 
 }  // namespace reelm::pipeline

@@ -14,6 +14,7 @@
 #include "pipeline/model_source.h"
 #include "pipeline/packed_file.h"
 #include "pipeline/packed_store.h"
+#include "pipeline/prompt_format.h"
 
 namespace reelm::pipeline {
 
@@ -115,7 +116,7 @@ layers::WeightLog build_from(Model& model, std::shared_ptr<const SafetensorsFile
   }
   const layers::WeightReader reader(model.checkpoint, packed, &log, options.cancel,
                                     adapters.empty() ? nullptr : &adapters);
-  find_family(model.files, model.model_type).build(model, reader, options.limits);
+  find_family(model.files, model.model_type, options.limits).build(model, reader, options.limits);
   for (const layers::LoraAdapter& adapter : adapters) adapter.check_all_used();
   model.cache = std::move(packed);
   model.check_intact();  // before what was packed of lost pages is kept
@@ -190,43 +191,6 @@ layers::WeightLog load_weights(Model& model, FutureTokenizer tokenizer,
   auto found = store.find(model.warnings);
   model.tokenizer = wait_for(tokenizer);  // a mistake in it is told before gigabytes are packed
   return build_cached(model, store, std::move(found), options);
-}
-
-llm::TokenId required_token(const Model& model, const char* content) {
-  const auto id = model.tokenizer->special_id(content);
-  if (!id) {
-    throw_error(ErrorCode::kFormat, "{}: the tokenizer has no special token '{}'",
-                model.directory.string(), content);
-  }
-  return *id;
-}
-
-void find_prompt_tokens(Model& model) {
-  PromptTokens& t = model.tokens;
-  t.im_start = required_token(model, "<|im_start|>");
-  t.im_end = required_token(model, "<|im_end|>");
-  if (model.generation.chat_format == "chatml") {
-    // get_stop_words_ids of qwen_generation_utils.py.
-    model.generation.eos_token_id.insert(model.generation.eos_token_id.end(),
-                                         {t.im_end, t.im_start});
-  }
-  if (model.vision == nullptr) return;
-  t.vision_start = required_token(model, "<|vision_start|>");
-  t.vision_end = required_token(model, "<|vision_end|>");
-  // The config's ids are the ones the decoder goes by; the tokenizer's must be the same.
-  const auto agree = [&](llm::TokenId& id, const char* key, const char* content) {
-    const llm::TokenId found = required_token(model, content);
-    if (id >= 0 && id != found) {
-      throw_error(ErrorCode::kFormat,
-                  "{}: {} is {} in config.json, but '{}' is {} in the tokenizer",
-                  model.directory.string(), key, id, content, found);
-    }
-    if (id < 0) {
-      throw_error(ErrorCode::kFormat, "{}: '{}' is missing", model.files.where("config.json"), key);
-    }
-  };
-  agree(t.placeholders.image, "image_token_id", "<|image_pad|>");
-  agree(t.placeholders.video, "video_token_id", "<|video_pad|>");
 }
 
 void check_vocabulary(const Model& model) {
@@ -326,6 +290,7 @@ Model Model::replica() const {
           .decoder = decoder->replica(),
           .preprocessor = preprocessor,
           .generation = generation,
+          .prompt_format = prompt_format,
           .tokens = tokens,
           .tokens_per_second = tokens_per_second,
           .default_system = default_system};
@@ -350,7 +315,7 @@ Model open_model(const std::filesystem::path& path, const OpenOptions& options) 
   model.files = source.files;
   model.directory = model.files.path();
   model.model_type = read_model_type(model.files, limits);
-  (void)find_family(model.files, model.model_type);
+  (void)find_family(model.files, model.model_type, limits);
   auto tokenizer = std::async(std::launch::async | std::launch::deferred,
                               [&]() -> std::unique_ptr<const llm::Tokenizer> {
                                 const TimelineLane lane(lanes::kTokenizer);
@@ -361,7 +326,7 @@ Model open_model(const std::filesystem::path& path, const OpenOptions& options) 
   model.checkpoint = source.checkpoint(limits);
   layers::WeightLog log = load_weights(model, std::move(tokenizer), options);
   if (options.log != nullptr) *options.log = std::move(log);
-  find_prompt_tokens(model);
+  model.prompt_format->prepare(model);
   check_vocabulary(model);
   if (model.vision != nullptr) check_preprocessor(model);
   return model;

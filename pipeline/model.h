@@ -69,6 +69,10 @@ struct PromptTokens {
   bool header_apart = false;
 };
 
+class PromptFormat;
+/// The default of Model::prompt_format (prompt_format.h).
+const PromptFormat& chatml_format();
+
 /// The system message that prompts begin with where neither the user nor the model's chat template
 /// says another: that of the Qwen2 and Qwen2-VL Instruct models.
 inline constexpr const char* kDefaultSystemPrompt = "You are a helpful assistant.";
@@ -88,7 +92,8 @@ struct Model {
   std::unique_ptr<llm::Decoder> decoder;
   preprocess::PreprocessorConfig preprocessor;
   GenerationConfig generation;
-  PromptTokens tokens;
+  const PromptFormat* prompt_format = &chatml_format();  ///< never null; lives forever
+  PromptTokens tokens;                                   ///< of ChatML
   double tokens_per_second = 0;  ///< positions in a second of video; 0: one a temporal patch
   std::string default_system = kDefaultSystemPrompt;  ///< of prompts without a system message
 
@@ -115,7 +120,7 @@ struct FamilyInfo {
 /// Every family that can be opened, sorted by model_type.
 std::vector<FamilyInfo> supported_families();
 
-/// `model_type` of each of them.
+/// Every `model_type` of them, once.
 std::vector<std::string> supported_model_types();
 
 /// `model_type` of config.json. Throws Error: kNotFound (no directory, no config.json), kFormat.

@@ -8,6 +8,7 @@
 #include "core/checkpoint.h"
 #include "core/json.h"
 #include "core/timeline.h"
+#include "pipeline/families.h"
 #include "pipeline/model.h"
 #include "pipeline/model_source.h"
 #include "pipeline/packed_file.h"
@@ -52,8 +53,7 @@ ModelInfo describe_model(const std::filesystem::path& path, const Limits& limits
   ModelInfo info;
   const ModelSource source = open_model_source(path, mmproj, limits);
   info.model_type = read_model_type(source.files, limits);
-  const auto known = supported_model_types();
-  info.supported = std::find(known.begin(), known.end(), info.model_type) != known.end();
+  info.supported = is_supported(source.files, info.model_type, limits);
   flatten(read_json_file(source.files, "config.json", limits), "", info.config);
 
   const auto opened = source.checkpoint(limits);

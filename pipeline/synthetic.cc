@@ -6,6 +6,7 @@
 #include "core/aligned_buffer.h"
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "llm/chatglm2/decoder.h"
 #include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
 #include "pipeline/synthetic_tokenizer.h"
@@ -123,22 +124,49 @@ std::unique_ptr<llm::Decoder> make_qwen(const llm::qwen2::DecoderConfig& sizes,
   return llm::qwen::make_decoder(config, reader, type);
 }
 
-/// How a family's decoder is made.
+void want_chatglm2(std::vector<Wanted>& out, const llm::qwen2::DecoderConfig& c) {
+  const std::int64_t qkv = (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim;
+  const std::string model = "transformer.";
+  out.push_back({model + "embedding.word_embeddings.weight", {c.vocab_size, c.hidden_size}});
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    const std::string layer = model + "encoder.layers." + std::to_string(i) + ".";
+    out.push_back({layer + "input_layernorm.weight", {c.hidden_size}, true});
+    out.push_back({layer + "post_attention_layernorm.weight", {c.hidden_size}, true});
+    want_linear(out, layer + "self_attention.query_key_value", qkv, c.hidden_size, true);
+    want_linear(out, layer + "self_attention.dense", c.hidden_size, c.hidden_size, false);
+    want_linear(out, layer + "mlp.dense_h_to_4h", 2 * c.intermediate_size, c.hidden_size, false);
+    want_linear(out, layer + "mlp.dense_4h_to_h", c.hidden_size, c.intermediate_size, false);
+  }
+  out.push_back({model + "encoder.final_layernorm.weight", {c.hidden_size}, true});
+  want_linear(out, model + "output_layer", c.vocab_size, c.hidden_size, false);
+}
+
+std::unique_ptr<llm::Decoder> make_chatglm2(const llm::qwen2::DecoderConfig& sizes,
+                                            const layers::WeightReader& reader,
+                                            kernels::ComputeType type) {
+  llm::chatglm2::DecoderConfig config;
+  config.decoder = sizes;
+  config.add_qkv_bias = true;
+  return llm::chatglm2::make_decoder(config, reader, type);
+}
+
+/// How a decoder is made.
 struct DecoderKind {
-  const char* model_type;
+  const char* name;
   void (*want)(std::vector<Wanted>& out, const llm::qwen2::DecoderConfig& sizes);
   std::unique_ptr<llm::Decoder> (*make)(const llm::qwen2::DecoderConfig& sizes,
                                         const layers::WeightReader& reader,
                                         kernels::ComputeType type);
 };
-constexpr DecoderKind kDecoderKinds[] = {{"qwen", want_qwen, make_qwen},
-                                         {"qwen2", want_decoder, llm::qwen2::make_decoder},
-                                         {"qwen2_5_vl", want_decoder, llm::qwen2::make_decoder},
-                                         {"qwen2_vl", want_decoder, llm::qwen2::make_decoder}};
+constexpr DecoderKind kDecoderKinds[] = {{"chatglm2", want_chatglm2, make_chatglm2},
+                                         {"qwen", want_qwen, make_qwen},
+                                         {"qwen2", want_decoder, llm::qwen2::make_decoder}};
 
-const DecoderKind& decoder_kind(const std::string& model_type) {
-  return *std::find_if(std::begin(kDecoderKinds), std::end(kDecoderKinds),
-                       [&](const DecoderKind& kind) { return model_type == kind.model_type; });
+const DecoderKind& decoder_kind(const std::string& name) {
+  const auto* const it = std::find_if(std::begin(kDecoderKinds), std::end(kDecoderKinds),
+                                      [&](const DecoderKind& kind) { return name == kind.name; });
+  REELM_CHECK(it != std::end(kDecoderKinds));
+  return *it;
 }
 
 std::uint64_t mix(std::uint64_t x) {  // SplitMix64
@@ -200,8 +228,9 @@ void check_memory(const std::vector<Wanted>& wanted, std::string_view name,
   for (const Wanted& w : wanted) {
     largest = std::max(largest, w.numel());
     // Embeddings are packed only where they serve as the head too.
-    const bool embeddings =
-        w.name.ends_with("embed_tokens.weight") || w.name.ends_with(".wte.weight");
+    const bool embeddings = w.name.ends_with("embed_tokens.weight") ||
+                            w.name.ends_with(".wte.weight") ||
+                            w.name.ends_with("word_embeddings.weight");
     if (embeddings && !decoder.tie_word_embeddings) continue;
     const Dtype dtype = w.name.starts_with("visual.") ? dtypes.vision : dtypes.decoder;
     bits += static_cast<double>(w.numel()) * kernels::bits_per_weight(compute_type(dtype));
@@ -230,7 +259,7 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
   if (sizes.has_vision) {
     std::visit([&](const auto& vision) { want_vision(wanted, vision); }, sizes.vision);
   }
-  const DecoderKind& kind = decoder_kind(sizes.model_type);
+  const DecoderKind& kind = decoder_kind(sizes.decoder_kind);
   kind.want(wanted, sizes.decoder);
   check_memory(wanted, name, model.dtypes, sizes.decoder);
   model.checkpoint = make_checkpoint(wanted, name, seed);

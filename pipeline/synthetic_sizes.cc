@@ -29,7 +29,16 @@ SyntheticSizes complete_qwen(SyntheticSizes sizes) {
   sizes.decoder.tie_word_embeddings = false;
   sizes = complete_text(sizes);
   sizes.decoder.rope_theta = 10'000.0;
-  sizes.model_type = "qwen";
+  sizes.model_type = sizes.decoder_kind = "qwen";
+  return sizes;
+}
+
+SyntheticSizes complete_chatglm2(SyntheticSizes sizes) {
+  sizes.decoder.tie_word_embeddings = false;
+  sizes = complete_text(sizes);
+  sizes.decoder.rope_theta = 10'000.0;
+  sizes.model_type = "chatglm";
+  sizes.decoder_kind = "chatglm2";
   return sizes;
 }
 
@@ -117,6 +126,17 @@ SyntheticSizes sizes_qwen_7b() {
   return complete_qwen(sizes);
 }
 
+SyntheticSizes sizes_chatglm2_6b() {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = 4096;
+  sizes.decoder.intermediate_size = 13696;
+  sizes.decoder.num_hidden_layers = 28;
+  sizes.decoder.num_attention_heads = 32;
+  sizes.decoder.num_key_value_heads = 2;
+  sizes.decoder.vocab_size = 65024;
+  return complete_chatglm2(sizes);
+}
+
 SyntheticSizes tiny_decoder() {
   SyntheticSizes sizes;
   sizes.decoder.hidden_size = 64;
@@ -131,6 +151,7 @@ SyntheticSizes tiny_decoder() {
 
 SyntheticSizes sizes_tiny_text() { return complete_text(tiny_decoder()); }
 SyntheticSizes sizes_tiny_qwen() { return complete_qwen(tiny_decoder()); }
+SyntheticSizes sizes_tiny_chatglm2() { return complete_chatglm2(tiny_decoder()); }
 
 /// With a tower of the family of `vision`.
 template <class VisionConfig>
@@ -164,10 +185,12 @@ constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
                             {"synthetic:qwen2.5-vl-7b", sizes_2_5_7b},
                             {"synthetic:qwen2-0.5b", sizes_text_0_5b},
                             {"synthetic:qwen-7b", sizes_qwen_7b},
+                            {"synthetic:chatglm2-6b", sizes_chatglm2_6b},
                             {"synthetic:tiny", sizes_tiny},
                             {"synthetic:tiny-qwen2.5-vl", sizes_tiny_2_5},
                             {"synthetic:tiny-text", sizes_tiny_text},
-                            {"synthetic:tiny-qwen", sizes_tiny_qwen}};
+                            {"synthetic:tiny-qwen", sizes_tiny_qwen},
+                            {"synthetic:tiny-chatglm2", sizes_tiny_chatglm2}};
 
 }  // namespace
 

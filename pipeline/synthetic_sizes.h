@@ -18,6 +18,8 @@ struct SyntheticSizes {
   std::variant<vision::qwen2_vl::VisionConfig, vision::qwen2_5_vl::VisionConfig> vision;
   bool has_vision = true;  ///< false: a text model, and `vision` says nothing
   std::string model_type = "qwen2_vl";
+  /// Whose decoder it is: "qwen2", "qwen" or "chatglm2", a row of kDecoderKinds (synthetic.cc).
+  std::string decoder_kind = "qwen2";
 
   /// What the towers of all families have.
   const vision::TowerSizes& tower() const {

@@ -7,6 +7,8 @@
 #include "core/throw.h"
 #include "core/timeline.h"
 #include "pipeline/answer_logits.h"
+#include "pipeline/answer_text.h"
+#include "pipeline/prompt_format.h"
 #include "pipeline/prompt_prefill.h"
 #include "pipeline/slice_stream.h"
 
@@ -121,10 +123,19 @@ void check_unconditional(const Limits& limits, const PlannedTurn& turn, bool con
   if (n >= context - length) refuse("the context", context);
 }
 
+/// What the turn's prompt is written of; `kept` holds it where there is a history.
+std::span<const Message> messages_to_write(const Request& request, const ConversationState& state,
+                                           std::vector<Message>& kept) {
+  if (state.history.empty()) return request.messages;
+  kept = state.history;
+  kept.insert(kept.end(), request.messages.begin(), request.messages.end());
+  return kept;
+}
+
 /// Plans the second sequence, which is kept up to date in turns without guidance too.
 void plan_unconditional(const Model& model, const Request& request, const ConversationState& state,
-                        std::span<const llm::TokenId> prompt,
-                        std::optional<std::string_view> default_system, PlannedTurn& turn) {
+                        std::span<const Message> messages, std::span<const llm::TokenId> prompt,
+                        const TurnPlace& place, PlannedTurn& turn) {
   const GenerationOptions& generation = request.generation;
   turn.guided = generation.guidance_scale && *generation.guidance_scale != 1.0;
   turn.unconditional_ids = state.unconditional_pending;
@@ -132,8 +143,8 @@ void plan_unconditional(const Model& model, const Request& request, const Conver
       turn.guided ? generation.negative_prompt : std::nullopt;
   std::vector<llm::TokenId> without_media;
   if (!turn.media.empty() || negative) {
-    const std::vector<Message> messages = unconditional_messages(request.messages, negative);
-    without_media = chat_prompt(*model.tokenizer, model.tokens, messages, {}, default_system);
+    without_media =
+        model.prompt_format->prompt(model, unconditional_messages(messages, negative), {}, place);
     prompt = without_media;
   }
   turn.unconditional_ids.insert(turn.unconditional_ids.end(), prompt.begin(), prompt.end());
@@ -210,14 +221,17 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   }
   const TimelineSpan span("prompt", SpanKind::kStage);
   const bool first_turn = length == 0 && state.pending.empty();
-  const auto default_system =
-      first_turn ? std::optional<std::string_view>(model.default_system) : std::nullopt;
+  TurnPlace place = {
+      .default_system = std::nullopt, .first_turn = first_turn, .rounds = state.rounds};
+  if (first_turn) place.default_system = model.default_system;
+  std::vector<Message> kept;
+  const std::span<const Message> messages = messages_to_write(request, state, kept);
   turn.ids = state.pending;
   const std::vector<llm::TokenId> prompt =
-      chat_prompt(*model.tokenizer, model.tokens, request.messages, tokens, default_system);
+      model.prompt_format->prompt(model, messages, tokens, place);
   turn.ids.insert(turn.ids.end(), prompt.begin(), prompt.end());
   check_length(model, limits, length, turn, context);
-  plan_unconditional(model, request, state, prompt, default_system, turn);
+  plan_unconditional(model, request, state, messages, prompt, place, turn);
   if (turn.guided) {
     const bool contrast =
         state.contrast || turn.vision_tokens > 0 || request.generation.negative_prompt;
@@ -239,6 +253,12 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   }
   turn.max_new_tokens = std::min(wanted, room);
   return turn;
+}
+
+ConversationState rewritten(const ConversationState& state) {
+  ConversationState out;
+  out.history = state.history;
+  return out;
 }
 
 ConversationState begun_again(const ConversationState& state) {
@@ -304,12 +324,19 @@ bool is_placeholder(const Model& model, llm::TokenId id) {
 /// What the template puts behind an answer, for the next turn: the last token was chosen but never
 /// fed to the decoder, so it comes first unless it was the one that ended the answer.
 std::vector<llm::TokenId> closing_tokens(const Model& model, llm::TokenId last, bool ended) {
-  std::vector<llm::TokenId> out;
-  if (!ended && !is_placeholder(model, last)) out.push_back(last);
-  out.push_back(model.tokens.im_end);
-  const std::vector<llm::TokenId> newline = model.tokenizer->encode("\n");
-  out.insert(out.end(), newline.begin(), newline.end());
+  std::vector<llm::TokenId> out = model.prompt_format->closing(model);
+  if (!ended && !is_placeholder(model, last)) out.insert(out.begin(), last);
   return out;
+}
+
+/// What formats want to know of the turns before.
+void remember(const PromptFormat& format, const Request& request, const Answer& answer,
+              ConversationState& state) {
+  state.rounds += std::count_if(request.messages.begin(), request.messages.end(),
+                                [](const Message& message) { return message.role == "user"; });
+  if (!format.rewrites_history()) return;
+  state.history.insert(state.history.end(), request.messages.begin(), request.messages.end());
+  state.history.push_back(Message::text("assistant", answer.text));
 }
 
 /// What the next turn has to know of this one. All tokens of the answer but the last were fed to
@@ -327,6 +354,7 @@ void advance(const Model& model, const Request& request, const PlannedTurn& turn
   append(state.seen, answer.token_ids);
   const llm::TokenId last = answer.token_ids.back();
   state.pending = closing_tokens(model, last, answer.finish_reason == FinishReason::kStop);
+  remember(*model.prompt_format, request, answer, state);
   state.contrast |= turn.vision_tokens > 0 || (turn.guided && request.generation.negative_prompt);
 
   std::vector<llm::TokenId>& unconditional = state.unconditional_pending;
@@ -355,7 +383,9 @@ void generate(Model& model, const Request& request, const PlannedTurn& turn, Pro
   logits.begin(prefill);
 
   llm::StreamDecoder stream(*model.tokenizer);
-  const auto emit = [&](const std::string& piece) {
+  AnswerText text(model.prompt_format->trims_answers());
+  const auto emit = [&](const std::string& decoded) {
+    const std::string piece = text.push(decoded);
     answer.text += piece;
     return piece.empty() || !request.on_text || request.on_text(piece);
   };

@@ -55,7 +55,11 @@ struct ConversationState {
   /// What guidance's second sequence has not taken in: all turns since the last that was guided,
   /// and what closes the last answer.
   std::vector<llm::TokenId> unconditional_pending;
-  bool contrast = false;  // the two sequences differ: there were media or a negative prompt
+  /// Of formats that write a conversation anew for each turn (PromptFormat::rewrites_history): all
+  /// messages and answers so far.
+  std::vector<Message> history;
+  std::int64_t rounds = 0;  // questions so far
+  bool contrast = false;    // the two sequences differ: there were media or a negative prompt
 };
 
 /// Opens and plans the media, builds the prompts, checks them against `context` positions and the
@@ -67,6 +71,10 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
 /// The state of the same conversation, of text only, while nothing of it is in the main cache: the
 /// next turn takes in all of it.
 ConversationState begun_again(const ConversationState& state);
+
+/// The state of a conversation whose next turn is written anew from its history, while nothing of
+/// it is in the caches.
+ConversationState rewritten(const ConversationState& state);
 
 /// Positions that the turn fills at most, of both sequences.
 std::int64_t new_positions(const PlannedTurn& turn);

@@ -160,6 +160,21 @@ RANDOM = {
     "random_qwen_long": ("qwen_heads2_bf16", [], QWEN_LONG, "--max-new-tokens 4 --layers"),
     "random_qwen_longer": ("qwen_heads2_bf16", [], 3 * QWEN_LONG, "--max-new-tokens 4"),
     "random_qwen_head128": ("qwen_head128_f16", [], QWEN_LONG, "--system '\n Answer in one word.'"),
+    "random_chatglm2": ("chatglm2_heads4_bf16", [], "What color is the square?", "--layers"),
+    "random_chatglm2_bf16": ("chatglm2_heads4_bf16", [], "红色的圆向哪里移动？", "--dtype bf16"),
+    "random_chatglm2_long": (
+        "chatglm2_long_f32",
+        [],
+        3 * QWEN_LONG,
+        "--layers --max-new-tokens 4",
+    ),
+    "random_chatglm3": ("chatglm3_head64_f16", [], "Where is it going?", "--layers"),
+    "random_chatglm3_system": (
+        "chatglm3_head64_f16",
+        [],
+        "你好",
+        "--system 'Answer in one word.'",
+    ),
 }
 RANDOM_TOKENS = 8  # generated tokens, when the options do not say
 

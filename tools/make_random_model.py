@@ -23,6 +23,7 @@ import pathlib
 import sys
 import tempfile
 
+import random_chatglm2
 import random_weights
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -72,8 +73,8 @@ class Model:
     eps: float = 1e-6
     vocab: int = VOCABULARY
     tied: bool = True
-    # or "qwen2_5_vl"; or "qwen2": no tower, no processors, flat config, old names; or "qwen": the
-    # same, other names
+    # or "qwen2_5_vl"; or "qwen2": no tower, no processors, flat config, old names; or "qwen" or
+    # "chatglm2": the same, other names
     family: str = "qwen2_vl"
     # tower
     embed: int = 32
@@ -88,10 +89,13 @@ class Model:
     config: str = "nested"  # "flat", "nested", or "between" (nested, but rope_scaling of old)
     names: str = "new"  # "old": model.layers.N, visual; "new": model.language_model, model.visual
     shards: int = 1
-    tokenizer: str = "tokenizer.json"  # or "vocab.json", or of qwen "qwen.tiktoken"
+    # or "vocab.json", or of qwen "qwen.tiktoken", of chatglm2 "tokenizer.model"
+    tokenizer: str = "tokenizer.json"
     template: str = "tokenizer_config"  # or "chat_template.json", "chat_template.jinja"
     system: str = ""  # qwen2: the default system message in the template
-    seq_length: int = 0  # qwen: of training; longer prompts are stretched
+    seq_length: int = 0  # qwen: of training; longer prompts are stretched; chatglm2: the longest
+    version: int = 0  # chatglm2: 2 or 3
+    rope_ratio: int = 0  # chatglm2: 0 when config.json does not say
     processors: str = "demo"  # or "size", "pixels", "reference", "windows": see processor_files
 
 
@@ -184,7 +188,7 @@ MODELS = {
         mrope_section=[], rope_theta=10000.0, eps=1e-5, tied=False, family="qwen",
         tokenizer="qwen.tiktoken", seq_length=20,
     ),
-}  # fmt: skip
+} | random_chatglm2.models(Model)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------
@@ -219,6 +223,8 @@ def config(m: Model) -> dict:
     """config.json in one of three layouts."""
     if m.family == "qwen":
         return qwen_config(m)
+    if m.family == "chatglm2":
+        return random_chatglm2.config(m, NAMES[m.dtype])
     text = dict(
         hidden_size=m.hidden,
         num_hidden_layers=m.layers,
@@ -333,6 +339,8 @@ def tokenizer_files(m: Model) -> dict:
     """tokenizer_config.json and the chat template, in one of its three places."""
     if m.family == "qwen":
         return {"tokenizer_config.json": dict(tokenizer_class="QWenTokenizer")}
+    if m.family == "chatglm2":
+        return {"tokenizer_config.json": random_chatglm2.tokenizer_config(m)}
     document = json.loads((DEMO / "tokenizer_config.json").read_text())
     files, template = {}, document["chat_template"]
     if m.family == "qwen2":
@@ -354,6 +362,8 @@ def generation_config(m: Model) -> dict:
     """Sampling settings that a golden, being greedy, must ignore."""
     if m.family == "qwen":
         ids = dict(chat_format="chatml", eos_token_id=ENDOFTEXT, pad_token_id=ENDOFTEXT)
+    elif m.family == "chatglm2":
+        ids = dict(eos_token_id=2, pad_token_id=0)
     else:
         ids = dict(
             bos_token_id=ENDOFTEXT, pad_token_id=ENDOFTEXT, eos_token_id=[IM_END, ENDOFTEXT]
@@ -393,8 +403,9 @@ def tensors(m: Model) -> list[dict]:
         if biased:
             add(name + ".bias", [rows], 0.2)
 
-    if m.family == "qwen":
-        add_qwen(m, add, linear)
+    other = {"qwen": add_qwen, "chatglm2": random_chatglm2.add_tensors}
+    if m.family in other:
+        other[m.family](m, add, linear)
         return found
     # With a tied head a token's own embedding speaks for saying it again: louder layers.
     loud = 1.0

@@ -10,7 +10,8 @@ A spec holds
     seed                a non-negative integer
     dtype               "F32", "F16" or "BF16", of every tensor
     tokenizer           "tokenizer.json" or "vocab.json" (then merges.txt too), cut from models/demo;
-                        or "qwen.tiktoken", which is that of tests/goldens/tiktoken
+                        or "qwen.tiktoken", which is that of tests/goldens/tiktoken;
+                        or "tokenizer.model", which is that of tests/goldens/chatglm2
     files               {file name: JSON document, or a string that is the file's whole text}
     weights             [{file, bytes, fnv1a64, tensors: [{name, shape, gain, bias}]}]
 
@@ -52,6 +53,7 @@ import numpy as np
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 DEMO_TOKENIZER = REPOSITORY / "models" / "demo" / "tokenizer.json"
+SENTENCEPIECE = REPOSITORY / "tests" / "goldens" / "chatglm2" / "tokenizer.model"
 TIKTOKEN_RANKS = REPOSITORY / "tests" / "goldens" / "tiktoken" / "qwen.tiktoken"
 MASK = (1 << 64) - 1
 ITEM_SIZE = {"F32": 4, "F16": 2, "BF16": 2}
@@ -134,9 +136,10 @@ def write_files(spec: dict, out: pathlib.Path, check: bool = True) -> None:
 def write_model(spec: dict, out: pathlib.Path, check: bool = True) -> None:
     """Write the model directory of a spec; as write_files()."""
     write_files(spec, out, check)
-    if spec["tokenizer"] == TIKTOKEN_RANKS.name:
-        (out / TIKTOKEN_RANKS.name).write_bytes(TIKTOKEN_RANKS.read_bytes())
-        return
+    for whole in (TIKTOKEN_RANKS, SENTENCEPIECE):
+        if spec["tokenizer"] == whole.name:
+            (out / whole.name).write_bytes(whole.read_bytes())
+            return
     tokenizer = json.loads(DEMO_TOKENIZER.read_text(encoding="utf-8"))
     if spec["tokenizer"] == "tokenizer.json":
         _write_json(out / "tokenizer.json", tokenizer)

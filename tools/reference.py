@@ -574,11 +574,15 @@ class Reference:
 
 def load(model_dir: pathlib.Path, dtype: str = "f32", positions: str = "paper") -> Reference:
     """The reference for a model directory, by its family."""
-    import reference_qwen  # which build on this module
+    import reference_chatglm2  # which build on this module
+    import reference_qwen
     import reference_text
 
     text = {"qwen": reference_qwen.QwenReference, "qwen2": reference_text.TextReference}
-    family = _config(model_dir, "config.json").get("model_type")
+    config = _config(model_dir, "config.json")
+    family = config.get("model_type")
+    if family == "chatglm" and "multi_query_group_num" in config:
+        return reference_chatglm2.ChatGlm2Reference(model_dir, dtype)
     if family in text:
         return text[family](model_dir, dtype)
     return Reference(model_dir, dtype, positions)

@@ -42,9 +42,13 @@ std::size_t DecoderWeights::size_bytes() const noexcept {
   return total;
 }
 
+kernels::ComputeType head_type(kernels::ComputeType type) noexcept {
+  return type == kernels::ComputeType::kInt4 ? kernels::ComputeType::kInt8 : type;
+}
+
 layers::Linear load_head(const layers::WeightReader& reader, const DecoderConfig& c,
                          const std::string& embeddings, kernels::ComputeType type) {
-  const auto head = type == kernels::ComputeType::kInt4 ? kernels::ComputeType::kInt8 : type;
+  const kernels::ComputeType head = head_type(type);
   if (!c.tie_word_embeddings) {
     return reader.linear({"lm_head", c.vocab_size, c.hidden_size}, false, head);
   }

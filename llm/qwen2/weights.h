@@ -30,10 +30,13 @@ struct DecoderWeights {
   std::size_t size_bytes() const noexcept;
 };
 
+/// The type of the head beside that of the layers: with kInt4 it is kInt8, as it decides between
+/// tokens directly, and is a seventh of the 2B model's weights.
+kernels::ComputeType head_type(kernels::ComputeType type) noexcept;
+
 /// `lm_head`; with tie_word_embeddings the matrix `embeddings` serves as the head, as in
-/// transformers, even where the file has an `lm_head.weight`. With kInt4 the head is kInt8: it
-/// decides between tokens directly, and is a seventh of the 2B model's weights. Throws Error naming
-/// file, tensor, found and expected.
+/// transformers, even where the file has an `lm_head.weight`. Of head_type(type). Throws Error
+/// naming file, tensor, found and expected.
 layers::Linear load_head(const layers::WeightReader& reader, const DecoderConfig& config,
                          const std::string& embeddings, kernels::ComputeType type);
 

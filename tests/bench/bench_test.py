@@ -378,6 +378,17 @@ class Bench(unittest.TestCase):
         self.assertEqual(len(list(cells)), 2)
         self.fails(2, *tiny, "--media", CLIP, says="'qwen' takes no images or videos")
 
+    def test_chatglm2(self):
+        tiny = ("--model", "synthetic:tiny-chatglm2", "--repeat", "1")
+        report = json.loads(self.ok(*tiny, "--prompt-tokens", "20", "--new-tokens", "3", "--json"))
+        self.assertEqual(report["work"]["prompt_tokens"], 20)
+        tokens = csv.DictReader(io.StringIO(self.ok(*tiny, "--prompt-tokens", "20", "--new-tokens", "3", "--per-token", "--csv")))
+        self.assertGreaterEqual(len(list(tokens)), 4)
+        cells = csv.DictReader(io.StringIO(self.ok(
+            *tiny, "--matrix", "--batches", "1,2", "--inputs", "8", "--outputs", "4")))
+        self.assertEqual(len(list(cells)), 2)
+        self.fails(2, *tiny, "--media", CLIP, says="'chatglm' takes no images or videos")
+
     def test_a_tower_with_windows(self):
         quick = ("--model", "synthetic:tiny-qwen2.5-vl", *QUICK_ONCE[2:], "--repeat", "1")
         report = json.loads(self.ok(*quick, "--json"))

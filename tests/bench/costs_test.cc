@@ -147,6 +147,13 @@ TEST(Costs, Qwen7b) {
               0.05e9);
 }
 
+TEST(Costs, ChatGlm2) {
+  // 6.24 G parameters are published, of which a token reads all but the 266 M of the embeddings.
+  const auto sizes = pipeline::synthetic_sizes("synthetic:chatglm2-6b");
+  EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, {2, 2, 2, 2}), "decode_token").bytes, 11.95e9,
+              0.05e9);
+}
+
 TEST(Costs, Frames) {
   FrameSizes sizes;
   sizes.decoded = 10;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "llm/chatglm2/config.h"
 #include "llm/qwen/config.h"
 #include "llm/qwen2/config.h"
 #include "llm/qwen2_5_vl/config.h"
@@ -35,6 +36,11 @@ void check(const llm::qwen2_vl::DecoderConfig& c) {
 void check(const llm::qwen2_5_vl::Config& c) {
   check(c.decoder);
   REELM_CHECK(c.tokens_per_second > 0 && std::isfinite(c.tokens_per_second));
+}
+
+void check(const llm::chatglm2::DecoderConfig& c) {
+  check(static_cast<const llm::qwen2_vl::DecoderConfig&>(c.decoder));
+  REELM_CHECK(c.decoder.head_dim % 4 == 0 && c.position_divisor >= 1.0);
 }
 
 void check(const vision::TowerSizes& c) {
@@ -99,6 +105,7 @@ void fuzz_one(Bytes input) {
   }
   Limits limits;
   limits.json_bytes = 1 << 16;
+  succeeds([&] { check(llm::chatglm2::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen::load_decoder_config(path, limits).decoder); });
   succeeds([&] { check(llm::qwen2::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen2_vl::load_decoder_config(path, limits)); });

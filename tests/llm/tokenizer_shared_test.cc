@@ -69,5 +69,23 @@ TEST(SharedSentencePiece, RealModels) {
   }
 }
 
+TEST(SharedSentencePiece, ChatGlm3) {
+  testing::TempDir dir;
+  std::filesystem::copy_file(kShared / "tokenizers" / "chatglm2_tokenizer.model",
+                             dir.path() / "tokenizer.model");
+  dir.write("config.json", R"({"model_type": "chatglm", "multi_query_group_num": 2,
+                               "_name_or_path": "THUDM/chatglm3-6b"})");
+  const auto tokenizer = load_tokenizer(dir.path());
+  // Ids that the published model goes by (its tokenizer_config.json), and of the Python package.
+  EXPECT_EQ(tokenizer->special_id("[gMASK]"), 64790);
+  EXPECT_EQ(tokenizer->special_id("sop"), 64792);
+  EXPECT_EQ(tokenizer->special_id("<|user|>"), 64795);
+  EXPECT_EQ(tokenizer->special_id("<|observation|>"), 64797);
+  EXPECT_EQ(tokenizer->encode("\n"), (std::vector<TokenId>{30910, 13}));
+  EXPECT_EQ(tokenizer->encode("[Round 1]\n\n\u95ee\uff1a\u4f60\u597d\n\n\u7b54\uff1a"),
+            (std::vector<TokenId>{790, 30951, 517, 30910, 30939, 30996, 13, 13, 54761, 31211, 39701,
+                                  13, 13, 55437, 31211}));
+}
+
 }  // namespace
 }  // namespace reelm::llm

@@ -17,7 +17,7 @@
 namespace reelm::testing {
 
 /// One token a byte (ids 0 to 255), specials behind them.
-class FakeTokenizer final : public llm::Tokenizer {
+class FakeTokenizer : public llm::Tokenizer {
  public:
   static constexpr llm::TokenId kImStart = 256, kImEnd = 257, kVisionStart = 258, kVisionEnd = 259,
                                 kImagePad = 260, kVideoPad = 261, kVocabulary = 262;

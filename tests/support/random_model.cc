@@ -109,11 +109,13 @@ void write_weights(const fs::path& dir, const Json& spec) {
 }
 
 /// The demo's tokenizer, as one file or as the two files of the original Qwen2-VL; or the ranks of
-/// the goldens of tiktoken.
+/// the goldens of tiktoken, or the SentencePiece model of those of ChatGLM2.
 void write_tokenizer(const fs::path& dir, const Json& spec) {
-  const std::string ranks = "qwen.tiktoken";
-  if (spec["tokenizer"] == ranks) {
-    return write_file(dir / ranks, read_file(goldens_dir() / "tiktoken" / ranks));
+  const std::pair<const char*, const char*> whole[] = {{"qwen.tiktoken", "tiktoken"},
+                                                       {"tokenizer.model", "chatglm2"}};
+  for (const auto& [file, folder] : whole) {
+    if (spec["tokenizer"] != file) continue;
+    return write_file(dir / file, read_file(goldens_dir() / folder / file));
   }
   const std::string text = read_file(fs::path(REELM_SOURCE_DIR) / "models/demo/tokenizer.json");
   if (spec["tokenizer"] == "tokenizer.json") return write_file(dir / "tokenizer.json", text);
