@@ -52,7 +52,7 @@ inline void scale_group(const TileSums& from, const QuantTile& a, const uint16_t
 template <class V>
 void gemm_quant_tile_tasks(const GemmArgs& g, int64_t begin, int64_t end, float* scratch) {
   const bool int4 = g.b_type == kElementInt4;
-  if (g.few_rows || (int4 && g.m <= kInt4Rows)) {
+  if (g.few_rows || (int4 && g.m <= kInt4Rows) || is_ggml_element(g.b_type)) {
     gemm_quant_tasks<V>(g, begin, end, scratch);
     return;
   }
@@ -72,8 +72,7 @@ void gemm_quant_tile_tasks(const GemmArgs& g, int64_t begin, int64_t end, float*
     const int64_t count = panels - panel0 < g.group ? panels - panel0 : g.group;
     const char* first = static_cast<const char*>(g.b) + panel0 * panel_bytes;
     for (int64_t group = 0; group < g.k_pad / kQuantGroup; ++group) {
-      const QuantTile* a =
-          static_cast<const QuantTile*>(g.a) + (group * g.a_rows + row0) / 16;
+      const QuantTile* a = static_cast<const QuantTile*>(g.a) + (group * g.a_rows + row0) / 16;
       for (int64_t p = 0; p < count; ++p) {
         const char* block = first + p * panel_bytes + group * block_bytes;
         const uint8_t* q = wide;
