@@ -132,14 +132,17 @@ std::filesystem::path ModelOptions::directory() const {
 }
 
 void DtypeOptions::add_to(CLI::App& app) {
-  const CLI::IsMember known({"auto", "f32", "bf16", "int8", "int4"});
+  const std::vector<std::string> known = {"auto", "f32", "bf16", "int8", "int4"};
+  std::vector<std::string> of_decoder = known;
+  for (const char* kept : {"q8_0", "q4_0"}) of_decoder.emplace_back(kept);
   app.add_option("--dtype", decoder,
-                 "weights of the decoder: auto (as stored), f32, bf16, int8, int4")
-      ->check(known)
+                 "weights of the decoder: auto (as stored), f32, bf16, int8, int4; q8_0 or q4_0 "
+                 "for a GGUF file stored so")
+      ->check(CLI::IsMember(of_decoder))
       ->capture_default_str();
   app.add_option("--vision-dtype", vision,
-                 "weights of the vision tower (auto: as --dtype, but bf16 beside int8 and int4)")
-      ->check(known)
+                 "weights of the vision tower (auto: as --dtype, but bf16 beside quantised ones)")
+      ->check(CLI::IsMember(known))
       ->capture_default_str();
 }
 

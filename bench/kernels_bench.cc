@@ -1,8 +1,8 @@
 // Speed of the kernels at the shapes of Qwen2-VL-2B, beside what the machine can do at best:
 //   reelm-kernels-bench --benchmark_filter=Ceiling     the ceilings
 //   REELM_ISA=avx2 OMP_NUM_THREADS=1 reelm-kernels-bench ...
-// "type" is ComputeType: 0 f32, 1 bf16, 2 int8, 3 int4. Products report GFLOP/s; what streams
-// memory reports GB/s of the bytes it must read.
+// "type" is ComputeType: 0 f32, 1 bf16, 2 int8, 3 int4, 4 q8_0, 5 q4_0. Products report GFLOP/s;
+// what streams memory reports GB/s of the bytes it must read.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -44,6 +44,29 @@ AlignedBuffer<float> filled(std::int64_t n) {
   return out;
 }
 
+/// A weight for packing to a type: [n, k] as floats or, where that keeps blocks, as such.
+struct MadeUpWeight {
+  MadeUpWeight(std::int64_t n, std::int64_t k, ComputeType type)
+      : dtype(keeps_blocks(type) ? stored_type(type) : DType::kF32), rows(n), cols(k) {
+    if (!is_quantized(dtype)) {
+      floats = filled(n * k);
+      return;
+    }
+    blocks.resize(static_cast<std::size_t>(dtype_bytes(dtype, n * k)));
+    std::uint8_t x = 1;
+    for (std::uint8_t& byte : blocks) byte = x = static_cast<std::uint8_t>(x * 5 + 3);
+  }
+  StoredMatrix matrix() const {
+    const void* data = floats.size() > 0 ? static_cast<const void*>(floats.data()) : blocks.data();
+    return {data, dtype, rows, cols};
+  }
+
+  DType dtype;
+  std::int64_t rows, cols;
+  AlignedBuffer<float> floats;
+  std::vector<std::uint8_t> blocks;
+};
+
 ComputeType math_of(std::int64_t bf16) {
   return bf16 != 0 ? ComputeType::kBF16 : ComputeType::kF32;
 }
@@ -78,13 +101,13 @@ BENCHMARK(CeilingRead)->UseRealTime()->Unit(benchmark::kMillisecond);
 void CeilingProductInCache(benchmark::State& state) {
   const auto type = static_cast<ComputeType>(state.range(0));
   const std::int64_t m = 96 * num_threads(), n = 128, k = 256;
-  const AlignedBuffer<float> weight = filled(n * k), x = filled(m * k);
+  const AlignedBuffer<float> x = filled(m * k);
   AlignedBuffer<float> y(static_cast<std::size_t>(m * n));
-  const PackedMatrix packed(StoredMatrix{weight.data(), DType::kF32, n, k}, type);
+  const PackedMatrix packed(MadeUpWeight(n, k, type).matrix(), type);
   for (auto _ : state) matmul({x.data(), {m, k}}, packed, {y.data(), {m, n}});
   flops(state, 2.0 * static_cast<double>(m * n * k));
 }
-BENCHMARK(CeilingProductInCache)->ArgName("type")->DenseRange(0, 3)->UseRealTime();
+BENCHMARK(CeilingProductInCache)->ArgName("type")->DenseRange(0, 5)->UseRealTime();
 
 // ---- products ----------------------------------------------------------------------------------
 
@@ -95,12 +118,11 @@ void Matmul(benchmark::State& state) {
   const auto weight_bytes =
       static_cast<std::int64_t>(static_cast<double>(n * k) * bits_per_weight(type) / 8.0);
   const std::int64_t copies = m > 16 ? 1 : 1 + (std::int64_t{256} << 20) / weight_bytes;
-  const AlignedBuffer<float> weight = filled(n * k), x = filled(m * k);
+  const MadeUpWeight weight(n, k, type);
+  const AlignedBuffer<float> x = filled(m * k);
   AlignedBuffer<float> y(static_cast<std::size_t>(m * n));
   std::vector<PackedMatrix> packed;
-  for (std::int64_t i = 0; i < copies; ++i) {
-    packed.emplace_back(StoredMatrix{weight.data(), DType::kF32, n, k}, type);
-  }
+  for (std::int64_t i = 0; i < copies; ++i) packed.emplace_back(weight.matrix(), type);
   std::size_t next = 0;
   for (auto _ : state) {
     matmul({x.data(), {m, k}}, packed[next], {y.data(), {m, n}});
@@ -112,7 +134,7 @@ void Matmul(benchmark::State& state) {
 }
 void model_shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"type", "m", "k", "n"});
-  for (const int type : {0, 1, 2, 3}) {
+  for (const int type : {0, 1, 2, 3, 4, 5}) {
     for (const auto& [k, n] : {std::pair{1280, 3840}, {1280, 1280}, {1280, 5120}, {5120, 1280}}) {
       b->Args({type, 1196, k, n});
     }

@@ -127,8 +127,11 @@ struct Product {
 };
 
 void report_product(Reporter& reporter, const Product& p) {
-  const std::vector<std::uint16_t> stored(static_cast<std::size_t>(p.n * p.k), 0x3c00);  // bf16
-  const kernels::PackedMatrix weight({stored.data(), DType::kBF16, p.n, p.k}, p.type);
+  const DType dtype = kernels::keeps_blocks(p.type) ? kernels::stored_type(p.type) : DType::kBF16;
+  // As bf16 about 0.01, as an f16 scale about 1.
+  const std::vector<std::uint8_t> stored(static_cast<std::size_t>(dtype_bytes(dtype, p.n * p.k)),
+                                         0x3c);
+  const kernels::PackedMatrix weight({stored.data(), dtype, p.n, p.k}, p.type);
   for (const std::int64_t m : p.rows) {
     const AlignedBuffer<float> x = made_up(m * p.k);
     const std::int64_t n_y = p.gated ? p.n / 2 : p.n;

@@ -113,7 +113,9 @@ void Runner::add_costs() {
     return kernels::bits_per_weight(pipeline::compute_type(dtype)) / 8.0;
   };
   const auto kept = [&](Dtype dtype, Dtype quantised) {
-    return dtype == Dtype::kInt8 || dtype == Dtype::kInt4 ? bytes(quantised) : bytes(dtype);
+    // The head of a Q8_0 file is Q8_0; that of a Q4_0 file is not, as llama-quantize writes them.
+    const bool other = dtype == Dtype::kInt8 || dtype == Dtype::kInt4 || dtype == Dtype::kQ4_0;
+    return other ? bytes(quantised) : bytes(dtype);
   };
   const auto& tensors = model_.checkpoint->tensors();
   const Formats decoder = {

@@ -13,6 +13,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/matmul_dnnl.h"
 #include "kernels/matmul_impl.h"
+#include "kernels/pack_blocks.h"
 
 namespace reelm::kernels {
 
@@ -27,10 +28,6 @@ constexpr std::int64_t kTrialRows = 352, kTrialColumns = 512;
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
-bool quantised(ComputeType type) {
-  return type == ComputeType::kInt8 || type == ComputeType::kInt4;
-}
-
 int packed_element(ComputeType type) {
   switch (type) {
     case ComputeType::kF32:
@@ -41,6 +38,10 @@ int packed_element(ComputeType type) {
       return kElementInt8;
     case ComputeType::kInt4:
       return kElementInt4;
+    case ComputeType::kQ8_0:
+      return kElementQ8_0;
+    case ComputeType::kQ4_0:
+      return kElementQ4_0;
   }
   return kElementF32;
 }
@@ -60,12 +61,9 @@ std::int64_t panel_words(std::int64_t k_pad, ComputeType type) {
       return k_pad * kPanelCols;
     case ComputeType::kBF16:
       return k_pad / 2 * kPanelCols;
-    case ComputeType::kInt8:
-      return k_pad / kQuantGroup * static_cast<std::int64_t>(sizeof(Int8Block) / 4);
-    case ComputeType::kInt4:
-      return k_pad / kQuantGroup * static_cast<std::int64_t>(sizeof(Int4Block) / 4);
+    default:
+      return k_pad / kQuantGroup * (quant_block_bytes(packed_element(type)) / 4);
   }
-  return 0;
 }
 
 int element_type(DType dtype) {
@@ -101,7 +99,12 @@ void pack_panel(const KernelTable& table, std::span<const StoredMatrix> parts,
   std::int64_t first = 0;  // first stacked row of the part
   for (const StoredMatrix& part : parts) {
     const std::int64_t begin = std::max(row0, first), end = std::min(row1, first + part.rows);
-    if (begin < end) {
+    if (begin < end && keeps_blocks(impl.type)) {
+      const std::int64_t offset = dtype_bytes(part.dtype, (begin - first) * part.cols);
+      const StoredMatrix rows = {static_cast<const char*>(part.data) + offset, part.dtype,
+                                 end - begin, part.cols};
+      pack_blocks(rows, impl.k_pad, begin - row0, panel);
+    } else if (begin < end) {
       const StoredMatrix rows = rows_of(part, begin - first, end - begin);
       table.pack_b(rows.data, dtype_bytes(rows.dtype, rows.cols), element_type(rows.dtype),
                    rows.rows, impl.k, impl.k_pad, packed_element(impl.type), begin - row0, panel);
@@ -117,6 +120,7 @@ std::shared_ptr<const PackedMatrix::Impl> pack(std::span<const StoredMatrix> par
   impl->k = parts.empty() ? 0 : parts[0].cols;
   for (const StoredMatrix& part : parts) {
     REELM_CHECK(part.cols == impl->k && part.rows >= 0 && part.cols >= 0);
+    REELM_CHECK(!keeps_blocks(type) || part.dtype == stored_type(type));
     impl->n += part.rows;
   }
   impl->k_pad = padded_k(impl->k, type);
@@ -189,7 +193,7 @@ bool run_dnnl(const KernelTable& table, TensorView<const float> x, const PackedM
   // With AMX both multiply in its tiles. In turns on one shared machine with two such cores,
   // products of the 2B model reached 480 to 610 GFLOP/s in the median, oneDNN 2.6's 340 to 510.
   if (bf16 && isa >= Isa::kAmx) return false;
-  if (quantised(w.type) || m < kDnnlRows || isa < (bf16 ? Isa::kAvx512Bf16 : Isa::kAvx512) ||
+  if (is_quantized(w.type) || m < kDnnlRows || isa < (bf16 ? Isa::kAvx512Bf16 : Isa::kAvx512) ||
       !table_is_native(table) || (m > 1 && y.stride(0) != y.size(1)) || omp_in_parallel() != 0) {
     return false;
   }
@@ -240,11 +244,14 @@ struct PackedActivations {
 PackedActivations plan_activations(const KernelTable& table, const PackedMatrix::Impl& w,
                                    std::int64_t m, bool few) {
   const std::int64_t groups = w.k_pad / kQuantGroup;
-  if (quantised(w.type)) {
-    const bool in_registers = w.type == ComputeType::kInt4 && m <= kInt4Rows;
-    const int kind = in_registers ? static_cast<int>(kPackedInt8)
-                     : few        ? table.packed_a_int8
-                                  : table.blocked_a_int8;
+  if (is_quantized(w.type)) {
+    const bool four_bits = w.type == ComputeType::kInt4 || w.type == ComputeType::kQ4_0;
+    const bool in_registers = four_bits && m <= kInt4Rows;
+    const bool rows = few || keeps_blocks(w.type);  // AMX has no tiles for the latter
+    const int kind =
+        quant_activations(packed_element(w.type), in_registers ? static_cast<int>(kPackedInt8)
+                                                  : rows       ? table.packed_a_int8
+                                                               : table.blocked_a_int8);
     if (kind != kPackedInt8Tiles) return {kind, m, 1, groups * m * quant_row_bytes(kind) / 4};
     const std::int64_t tiles = round_up(m, kTileRows) / kTileRows;
     return {kind, tiles * kTileRows, kTileRows,
@@ -316,7 +323,7 @@ void run_own(const KernelTable& table, const MatmulCandidate& candidate, TensorV
                          .activation = static_cast<int>(epilogue.activation),
                          .accumulate = epilogue.accumulate,
                          .gated = epilogue.gated};
-  const auto gemm = quantised(w.type) ? table.gemm_quant : table.gemm;
+  const auto gemm = is_quantized(w.type) ? table.gemm_quant : table.gemm;
   // A task of fewer than 100,000 products takes less than the 2 to 5 us of waking a thread.
   const std::int64_t products =
       std::max<std::int64_t>(1, tasks.chunk_rows * tasks.group * w.k_pad * kPanelCols);
@@ -374,17 +381,8 @@ int choose(const KernelTable& table, TensorView<const float> x, const PackedMatr
 }
 
 const char* path_name(MatmulPath path) {
-  switch (path) {
-    case MatmulPath::kNothing:
-      return "nothing";
-    case MatmulPath::kFewRows:
-      return "few_rows";
-    case MatmulPath::kBlocked:
-      return "blocked";
-    case MatmulPath::kDnnl:
-      return "onednn";
-  }
-  return "?";
+  constexpr const char* kNames[] = {"nothing", "few_rows", "blocked", "onednn"};
+  return kNames[static_cast<std::size_t>(path)];
 }
 
 SpanFacts facts_of(const KernelTable& table, std::int64_t m, const PackedMatrix::Impl& w,
@@ -401,17 +399,8 @@ SpanFacts facts_of(const KernelTable& table, std::int64_t m, const PackedMatrix:
 }  // namespace
 
 const char* compute_type_name(ComputeType type) noexcept {
-  switch (type) {
-    case ComputeType::kF32:
-      return "f32";
-    case ComputeType::kBF16:
-      return "bf16";
-    case ComputeType::kInt8:
-      return "int8";
-    case ComputeType::kInt4:
-      return "int4";
-  }
-  return "?";
+  constexpr const char* kNames[] = {"f32", "bf16", "int8", "int4", "q8_0", "q4_0"};
+  return kNames[static_cast<std::size_t>(type)];
 }
 
 std::vector<StoredMatrix> gated_parts(const StoredMatrix& gate, const StoredMatrix& up) {

@@ -23,17 +23,34 @@ struct StoredMatrix {
 };
 
 /// What a product computes in: the weights' type as packed, and the type activations are rounded to
-/// before they are multiplied. Sums are kept in f32. The quantised types share scales among 128
-/// inputs: a weight is scale * (q - 128), 8.125 bits each (kInt8), or scale * (step * q + base -
-/// 128) with q in 0..15 and step and base shared by 32 inputs, 4.625 bits each (kInt4; simd/table.h
-/// has the blocks). Activations are rounded to int8 with a scale for each row's 128 inputs; their
-/// 128 products with either are summed in integers, exactly.
-enum class ComputeType { kF32, kBF16, kInt8, kInt4 };
+/// before they are multiplied. Sums are kept in f32. int8 and int4 share scales among 128 inputs: a
+/// weight is scale * (q - 128), 8.125 bits each (kInt8), or scale * (step * q + base - 128) with q
+/// in 0..15 and step and base shared by 32 inputs, 4.625 bits each (kInt4; simd/table.h has the
+/// blocks). Activations are rounded to int8 with a scale for each row's 128 inputs; their 128
+/// products with either are summed in integers, exactly.
+///
+/// kQ8_0 and kQ4_0 are ggml's types as they are stored, of which only the order changes: a weight
+/// is scale * q with q in -128..127, or scale * (q - 8) with q in 0..15, and an f16 scale of 32
+/// inputs, 8.5 and 4.5 bits. Only matrices stored in that very type are packed to them. Activations
+/// are rounded to int8 with a scale for each row's 32 inputs.
+enum class ComputeType { kF32, kBF16, kInt8, kInt4, kQ8_0, kQ4_0 };
 
-/// "f32", "bf16", "int8", "int4".
+/// "f32", "bf16", "int8", "int4", "q8_0", "q4_0".
 const char* compute_type_name(ComputeType type) noexcept;
-/// 32, 16, 8.125, 4.625: of a weight whose sizes need no padding.
+/// 32, 16, 8.125, 4.625, 8.5, 4.5: of a weight whose sizes need no padding.
 double bits_per_weight(ComputeType type) noexcept;
+/// Whether products with it round activations to int8.
+constexpr bool is_quantized(ComputeType type) noexcept {
+  return type != ComputeType::kF32 && type != ComputeType::kBF16;
+}
+/// Whether its weights are ggml's, kept as they are stored.
+constexpr bool keeps_blocks(ComputeType type) noexcept {
+  return type == ComputeType::kQ8_0 || type == ComputeType::kQ4_0;
+}
+/// The type that weights are stored in which are packed to a type that keeps_blocks().
+constexpr DType stored_type(ComputeType type) noexcept {
+  return type == ComputeType::kQ8_0 ? DType::kQ8_0 : DType::kQ4_0;
+}
 
 /// Counts up with every change of what packed bytes mean, or of how weights are rounded to them.
 inline constexpr int kPackedLayoutVersion = 2;
@@ -44,7 +61,8 @@ class PackedMatrix {
  public:
   PackedMatrix();
   /// Packs `parts` stacked by rows (for fused q/k/v or gate/up), all with the same number of
-  /// columns. Throws Error{kOutOfMemory}; REELM_CHECKs that the columns agree.
+  /// columns. Throws Error{kOutOfMemory}; REELM_CHECKs that the columns agree, and that the parts
+  /// are stored_type() where the type keeps_blocks().
   PackedMatrix(std::span<const StoredMatrix> parts, ComputeType type);
   PackedMatrix(const StoredMatrix& part, ComputeType type);
   /// A weight that was packed before: `bytes` are those of another one's packed_bytes(), 64-byte

@@ -12,9 +12,9 @@
 namespace reelm::kernels {
 
 /// Panels of 64 output features, [ceil(n / 64)][k_pad][64] in f32, [ceil(n / 64)][k_pad /
-/// 2][64][2] in bf16, [ceil(n / 64)][k_pad / 128] Int8Block or Int4Block (simd/table.h), zeros
-/// where there is nothing. One copy serves both regimes: decoding streams a panel front to back,
-/// and the blocked product of oneDNN reads the very same bytes of f32 and bf16 (its formats
+/// 2][64][2] in bf16, [ceil(n / 64)][k_pad / 128] blocks of the quantised types (simd/table.h),
+/// zeros where there is nothing. One copy serves both regimes: decoding streams a panel front to
+/// back, and the blocked product of oneDNN reads the very same bytes of f32 and bf16 (its formats
 /// BA16a64b and BA16a64b2a, whose blocks of k are 16 and 32: hence k_pad).
 struct PackedMatrix::Impl {
   std::int64_t n = 0;

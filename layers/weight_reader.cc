@@ -11,13 +11,38 @@ namespace reelm::layers {
 
 namespace {
 
-std::string packed_name(std::span<const LinearPart> parts, const char* joint,
-                        kernels::ComputeType type) {
+/// Without the type.
+std::string packed_name(std::span<const LinearPart> parts, const char* joint) {
   std::string name = parts[0].prefix;
   for (const LinearPart& part : parts.subspan(1)) {
     name.append(joint).append(part.prefix, part.prefix.rfind('.') + 1);
   }
-  return name.append(".").append(kernels::compute_type_name(type));
+  return name;
+}
+
+using kernels::ComputeType;
+
+/// The types under which a weight that is wanted as `type` may have been packed.
+std::span<const ComputeType> packed_types(ComputeType type) {
+  static constexpr ComputeType kAll[] = {ComputeType::kF32,  ComputeType::kBF16,
+                                         ComputeType::kInt8, ComputeType::kInt4,
+                                         ComputeType::kQ8_0, ComputeType::kQ4_0};
+  static constexpr ComputeType kKept[] = {ComputeType::kQ8_0, ComputeType::kQ4_0,
+                                          ComputeType::kInt8};
+  if (kernels::keeps_blocks(type)) return kKept;
+  return std::span(kAll).subspan(static_cast<std::size_t>(type), 1);
+}
+
+/// What parts are packed to that are wanted as `type`.
+ComputeType packed_type(std::span<const kernels::StoredMatrix> parts, ComputeType type) {
+  if (!kernels::keeps_blocks(type)) return type;
+  for (const ComputeType kept : {ComputeType::kQ8_0, ComputeType::kQ4_0}) {
+    const DType stored = kernels::stored_type(kept);
+    if (std::all_of(parts.begin(), parts.end(), [&](auto& p) { return p.dtype == stored; })) {
+      return kept;
+    }
+  }
+  return ComputeType::kInt8;
 }
 
 std::string without_suffix(const std::string& name) {
@@ -43,15 +68,34 @@ bool WeightReader::has(const std::string& name) const {
   return at != tensors.end() && at->name.starts_with(prefix) && at->dtype == DType::kU8;
 }
 
-void WeightReader::note(std::string name, const kernels::PackedMatrix& weight,
+void WeightReader::note(const std::string& name, const kernels::PackedMatrix& weight,
                         bool from_file) const {
   if (log_ == nullptr) return;
-  log_->packed.push_back({std::move(name), weight.shared_copy(), from_file});
+  log_->packed.push_back(
+      {name + "." + kernels::compute_type_name(weight.type()), weight.shared_copy(), from_file});
+}
+
+kernels::PackedMatrix WeightReader::pack(const std::string& name,
+                                         std::span<const kernels::StoredMatrix> parts,
+                                         kernels::ComputeType type) const {
+  kernels::PackedMatrix out(parts, packed_type(parts, type));
+  note(name, out, /*from_file=*/false);
+  return out;
 }
 
 bool WeightReader::find_packed(const std::string& name, std::int64_t out_features,
-                               std::int64_t in_features, kernels::ComputeType type,
+                               std::int64_t in_features, kernels::ComputeType wanted,
                                kernels::PackedMatrix& out) const {
+  for (const kernels::ComputeType type : packed_types(wanted)) {
+    if (find_packed_as(name, out_features, in_features, type, out)) return true;
+  }
+  return false;
+}
+
+bool WeightReader::find_packed_as(const std::string& prefix, std::int64_t out_features,
+                                  std::int64_t in_features, kernels::ComputeType type,
+                                  kernels::PackedMatrix& out) const {
+  const std::string name = prefix + "." + kernels::compute_type_name(type);
   const StoredTensor* tensor = packed_ == nullptr ? nullptr : packed_->find(name);
   std::shared_ptr<const void> owner = packed_;
   if (tensor == nullptr) {
@@ -66,7 +110,7 @@ bool WeightReader::find_packed(const std::string& name, std::int64_t out_feature
     throw_error(error.code(), "{}: tensor '{}': {}", checkpoint_->file_of(name), name,
                 error.what());
   }
-  note(name, out, /*from_file=*/true);
+  note(prefix, out, /*from_file=*/true);
   return true;
 }
 
@@ -118,13 +162,11 @@ kernels::PackedMatrix WeightReader::weight(const std::string& name,
   const std::vector<std::int64_t> sizes(shape);
   std::int64_t cols = 1;
   for (std::size_t d = 1; d < sizes.size(); ++d) cols *= sizes[d];
-  const std::string packed = without_suffix(name) + "." + kernels::compute_type_name(type);
+  const std::string packed = without_suffix(name);
   kernels::PackedMatrix out;
   if (find_packed(packed, sizes[0], cols, type, out)) return out;
   const Source from = source(name, shape);
-  out = kernels::PackedMatrix(from.matrix, type);
-  note(packed, out, /*from_file=*/false);
-  return out;
+  return pack(packed, {&from.matrix, 1}, type);
 }
 
 Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
@@ -140,7 +182,7 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
       out += part.out_features;
     }
   }
-  const std::string packed = packed_name(parts, "+", type);
+  const std::string packed = packed_name(parts, "+");
   if (find_packed(packed, out_features, parts[0].in_features, type, linear.weight)) return linear;
   std::vector<Source> sources;
   std::vector<kernels::StoredMatrix> matrices;
@@ -148,8 +190,7 @@ Linear WeightReader::linear(std::span<const LinearPart> parts, bool has_bias,
     sources.push_back(source(part));
     matrices.push_back(sources.back().matrix);
   }
-  linear.weight = kernels::PackedMatrix(matrices, type);
-  note(packed, linear.weight, /*from_file=*/false);
+  linear.weight = pack(packed, matrices, type);
   return linear;
 }
 
@@ -199,7 +240,7 @@ Linear WeightReader::gated(const LinearPart& both, kernels::ComputeType type) co
 Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up, bool has_bias,
                            kernels::ComputeType type) const {
   const LinearPart both[] = {gate, up};
-  const std::string packed = packed_name(both, "*", type);
+  const std::string packed = packed_name(both, "*");
   Linear linear;
   if (has_bias) {
     linear.bias =
@@ -219,8 +260,7 @@ Linear WeightReader::gated(const LinearPart& gate, const LinearPart& up, bool ha
   }
   const Source first = source(gate);  // before `up`, as above
   const Source second = source(up);
-  linear.weight = kernels::PackedMatrix(kernels::gated_parts(first.matrix, second.matrix), type);
-  note(packed, linear.weight, /*from_file=*/false);
+  linear.weight = pack(packed, kernels::gated_parts(first.matrix, second.matrix), type);
   return linear;
 }
 

@@ -55,6 +55,9 @@ struct WeightLog {
 /// be null) is polled before each weight: what reads one throws Error{kCancelled} too. `adapters`
 /// (may be null; they outlive the reader) are merged into what is packed, so nothing should be
 /// found packed; one that updates what is read as stored is an Error{kUnsupported}.
+///
+/// A weight wanted as kQ8_0 or kQ4_0 is packed as whichever of them all its parts are stored in, or
+/// as int8: files of these types mix them, and others.
 class WeightReader {
  public:
   explicit WeightReader(std::shared_ptr<const Checkpoint> checkpoint,
@@ -117,10 +120,15 @@ class WeightReader {
   };
   Source source(const std::string& name, std::initializer_list<std::int64_t> shape) const;
   Source source(const LinearPart& part) const;
-  /// The weight packed before under `name`, if there is one.
+  /// The weight packed before under `name` and its type, if there is one.
   bool find_packed(const std::string& name, std::int64_t out_features, std::int64_t in_features,
-                   kernels::ComputeType type, kernels::PackedMatrix& out) const;
-  void note(std::string name, const kernels::PackedMatrix& weight, bool from_file) const;
+                   kernels::ComputeType wanted, kernels::PackedMatrix& out) const;
+  bool find_packed_as(const std::string& name, std::int64_t out_features, std::int64_t in_features,
+                      kernels::ComputeType type, kernels::PackedMatrix& out) const;
+  /// Packs to the type, or to what the parts are stored in where it keeps that; noted.
+  kernels::PackedMatrix pack(const std::string& name, std::span<const kernels::StoredMatrix> parts,
+                             kernels::ComputeType type) const;
+  void note(const std::string& name, const kernels::PackedMatrix& weight, bool from_file) const;
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::shared_ptr<const SafetensorsFile> packed_;

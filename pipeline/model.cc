@@ -20,6 +20,9 @@ namespace reelm::pipeline {
 
 namespace {
 
+constexpr Dtype kDtypes[] = {Dtype::kAuto, Dtype::kF32,  Dtype::kBF16, Dtype::kInt8,
+                             Dtype::kInt4, Dtype::kQ8_0, Dtype::kQ4_0};
+
 /// What suits the type that most of the decoder's matrices have.
 Dtype gguf_dtype(const Checkpoint& checkpoint) {
   std::map<DType, std::int64_t> elements;
@@ -35,7 +38,10 @@ Dtype gguf_dtype(const Checkpoint& checkpoint) {
     case DType::kF16:
     case DType::kBF16:
       return Dtype::kBF16;
+    case DType::kQ8_0:
+      return Dtype::kQ8_0;
     case DType::kQ4_0:
+      return Dtype::kQ4_0;
     case DType::kQ4_1:
     case DType::kQ4_K:
       return Dtype::kInt4;
@@ -82,8 +88,8 @@ const SafetensorsFile* converted_file(const Checkpoint& checkpoint) {
 
 Dtype converted_dtype(const SafetensorsFile& file, const char* key, const char* flag, Dtype asked) {
   const std::string name = metadata_value(file, key);
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kInt8, Dtype::kInt4}) {
-    if (name != dtype_name(dtype)) continue;
+  for (const Dtype dtype : kDtypes) {
+    if (dtype == Dtype::kAuto || name != dtype_name(dtype)) continue;
     if (asked == Dtype::kAuto || asked == dtype) return dtype;
     throw_error(ErrorCode::kInvalidArgument, "{}: was converted to {}, expected {} auto or {}",
                 file.path().parent_path().string(), name, flag, name);
@@ -229,11 +235,11 @@ bool has_config(const std::filesystem::path& dir) {
 }  // namespace
 
 Dtype parse_dtype(const std::string& name) {
-  for (const Dtype dtype : {Dtype::kAuto, Dtype::kF32, Dtype::kBF16, Dtype::kInt8, Dtype::kInt4}) {
+  for (const Dtype dtype : kDtypes) {
     if (name == dtype_name(dtype)) return dtype;
   }
-  throw_error(ErrorCode::kInvalidArgument, "dtype is '{}', expected auto, f32, bf16, int8 or int4",
-              name);
+  throw_error(ErrorCode::kInvalidArgument,
+              "dtype is '{}', expected auto, f32, bf16, int8, int4, q8_0 or q4_0", name);
 }
 
 const char* dtype_name(Dtype dtype) noexcept {
@@ -246,6 +252,10 @@ kernels::ComputeType compute_type(Dtype dtype) noexcept {
       return kernels::ComputeType::kInt8;
     case Dtype::kInt4:
       return kernels::ComputeType::kInt4;
+    case Dtype::kQ8_0:
+      return kernels::ComputeType::kQ8_0;
+    case Dtype::kQ4_0:
+      return kernels::ComputeType::kQ4_0;
     case Dtype::kBF16:
       return kernels::ComputeType::kBF16;
     default:
@@ -253,7 +263,18 @@ kernels::ComputeType compute_type(Dtype dtype) noexcept {
   }
 }
 
-ModelDtypes resolve_dtypes(const ModelDtypes& dtypes, Dtype stored) noexcept {
+ModelDtypes resolve_dtypes(const ModelDtypes& dtypes, Dtype stored) {
+  if (kernels::keeps_blocks(compute_type(dtypes.decoder)) && dtypes.decoder != stored) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "dtype {} is of GGUF files whose decoder is mostly stored so, expected auto (here "
+                "{}), f32, bf16, int8 or int4",
+                dtype_name(dtypes.decoder), dtype_name(stored));
+  }
+  if (kernels::keeps_blocks(compute_type(dtypes.vision))) {
+    throw_error(ErrorCode::kInvalidArgument,
+                "vision dtype is {}, expected auto, f32, bf16, int8 or int4",
+                dtype_name(dtypes.vision));
+  }
   ModelDtypes out = dtypes;
   if (out.decoder == Dtype::kAuto) out.decoder = stored;
   if (out.vision == Dtype::kAuto) {

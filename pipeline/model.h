@@ -27,21 +27,26 @@ struct WeightLog;
 namespace reelm::pipeline {
 
 /// What weights and activations are multiplied in. With the quantised ones attention computes in
-/// bf16, and the head (lm_head) is int8 in both.
+/// bf16, and with kInt8 and kInt4 the head (lm_head) is int8.
 enum class Dtype {
   /// bf16 for a checkpoint in bf16, f32 for any other; of a converted model, what it has. Of a GGUF
-  /// file, by the type most of its layers' weights have: f32 for F32, bf16 for F16 and BF16, int4
-  /// for Q4_0, Q4_1 and Q4_K, int8 for the others
+  /// file, by the type most of its layers' weights have: f32 for F32, bf16 for F16 and BF16, q8_0
+  /// and q4_0 for those, int4 for Q4_1 and Q4_K, int8 for the others
   kAuto,
   kF32,
   kBF16,
   kInt8,  ///< kernels::ComputeType::kInt8
   kInt4,  ///< kernels::ComputeType::kInt4
+  /// Matrices stored as Q8_0 or Q4_0 stay as they are (kernels::ComputeType::kQ8_0, kQ4_0), any
+  /// other is int8. Only of decoders of GGUF files that are mostly stored so.
+  kQ8_0,
+  kQ4_0,
 };
 
-/// Parses "auto", "f32", "bf16", "int8" or "int4"; throws Error{kInvalidArgument} naming them.
+/// Parses "auto", "f32", "bf16", "int8", "int4", "q8_0" or "q4_0"; throws Error{kInvalidArgument}
+/// naming them.
 Dtype parse_dtype(const std::string& name);
-/// "auto", "f32", "bf16", "int8", "int4".
+/// "auto", "f32", "bf16", "int8", "int4", "q8_0", "q4_0".
 const char* dtype_name(Dtype dtype) noexcept;
 
 /// The types a model is opened with.
@@ -54,8 +59,9 @@ struct ModelDtypes {
 
 /// What products compute in for a dtype that is not kAuto.
 kernels::ComputeType compute_type(Dtype dtype) noexcept;
-/// `dtypes` without kAuto, where `stored` (f32 or bf16) stands for it.
-ModelDtypes resolve_dtypes(const ModelDtypes& dtypes, Dtype stored) noexcept;
+/// `dtypes` without kAuto, where `stored` stands for it. Throws Error{kInvalidArgument} for kQ8_0
+/// and kQ4_0 where `stored` is not that, and for vision.
+ModelDtypes resolve_dtypes(const ModelDtypes& dtypes, Dtype stored);
 
 /// Ids of the tokens that prompts are built with.
 struct PromptTokens {

@@ -183,8 +183,10 @@ VerifyRow compare_tokens(const Golden& golden, const Answer& answer, const Recor
 double bound_for(Dtype dtype, bool golden_is_f32) {
   switch (dtype) {
     case Dtype::kInt8:
+    case Dtype::kQ8_0:
       return 5e-2;
     case Dtype::kInt4:
+    case Dtype::kQ4_0:
       return 5e-1;
     case Dtype::kF32:
       if (golden_is_f32) return 1e-4;

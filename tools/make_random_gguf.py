@@ -45,6 +45,8 @@ def read_tensors(folder: pathlib.Path) -> dict[str, numpy.ndarray]:
 def write(writer: gguf.GGUFWriter, tensors: dict[str, numpy.ndarray], kind: Kind) -> None:
     for name, values in tensors.items():
         of = Kind.F32 if values.ndim == 1 else kind
+        if values.shape[-1] % gguf.GGML_QUANT_SIZES[of][0]:  # rows are whole blocks
+            of = Kind.F16
         writer.add_tensor(name, gguf.quants.quantize(values, of), raw_dtype=of)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

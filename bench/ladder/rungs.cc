@@ -128,7 +128,7 @@ Switches rung_switches(int rung) {
 
 void check_ladder_dtypes(const pipeline::ModelDtypes& dtypes) {
   for (const Dtype dtype : {dtypes.decoder, dtypes.vision}) {
-    if (dtype == Dtype::kInt8 || dtype == Dtype::kInt4) {
+    if (kernels::is_quantized(compute_type(dtype))) {
       throw_error(ErrorCode::kInvalidArgument,
                   "--ladder starts from f32 or bf16 weights and ends with int8, found {}",
                   pipeline::dtype_name(dtype));

@@ -52,7 +52,7 @@ inline void scale_group(const TileSums& from, const QuantTile& a, const uint16_t
 template <class V>
 void gemm_quant_tile_tasks(const GemmArgs& g, int64_t begin, int64_t end, float* scratch) {
   const bool int4 = g.b_type == kElementInt4;
-  if (g.few_rows || (int4 && g.m <= kInt4Rows)) {
+  if (g.few_rows || (int4 && g.m <= kInt4Rows) || is_ggml_element(g.b_type)) {
     gemm_quant_tasks<V>(g, begin, end, scratch);
     return;
   }

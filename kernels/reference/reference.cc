@@ -245,6 +245,17 @@ double weight_of(const Int4Block& block, std::int64_t col, std::int64_t i) {
          (block.step[sub][col] * q + block.base[sub][col] - 128.0);
 }
 
+double weight_of(const Q8_0Block& block, std::int64_t col, std::int64_t i) {
+  return to_float(f16_t{block.scale[i / kQuantSub][col]}) * (block.q[i / 4][col][i % 4] - 128.0);
+}
+
+double weight_of(const Q4_0Block& block, std::int64_t col, std::int64_t i) {
+  const std::int64_t sub = i / kQuantSub, at = i % (kQuantSub / 2);
+  const int both = block.q[sub][at / 4][col][at % 4];
+  const int q = i % kQuantSub >= kQuantSub / 2 ? both >> 4 : both & 15;
+  return to_float(f16_t{block.scale[sub][col]}) * (q - 8.0);
+}
+
 template <typename Block>
 std::vector<double> read_blocks(const PackedMatrix& w) {
   const std::int64_t n = w.out_features(), k = w.in_features();
@@ -265,7 +276,20 @@ std::vector<double> read_blocks(const PackedMatrix& w) {
 }  // namespace
 
 std::vector<double> dequantised(const PackedMatrix& w) {
-  return w.type() == ComputeType::kInt8 ? read_blocks<Int8Block>(w) : read_blocks<Int4Block>(w);
+  switch (w.type()) {
+    case ComputeType::kInt8:
+      return read_blocks<Int8Block>(w);
+    case ComputeType::kInt4:
+      return read_blocks<Int4Block>(w);
+    case ComputeType::kQ8_0:
+      return read_blocks<Q8_0Block>(w);
+    case ComputeType::kQ4_0:
+      return read_blocks<Q4_0Block>(w);
+    default:
+      break;
+  }
+  REELM_CHECK(!"a quantised type");
+  return {};
 }
 
 void round_activations(std::span<const float> from, std::span<double> to) {
@@ -284,9 +308,10 @@ void matmul_quantised(TensorView<const float> x, const PackedMatrix& w, TensorVi
   using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const Eigen::Map<const RowMajor> wt(weights.data(), n, k);
   RowMajor a(m, k);
+  const std::int64_t group = keeps_blocks(w.type()) ? kQuantSub : kQuantGroup;
   for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t first = 0; first < k; first += kQuantGroup) {
-      const auto count = static_cast<std::size_t>(std::min(kQuantGroup, k - first));
+    for (std::int64_t first = 0; first < k; first += group) {
+      const auto count = static_cast<std::size_t>(std::min(group, k - first));
       round_activations({x.row(i) + first, count}, {&a(i, first), count});
     }
   }

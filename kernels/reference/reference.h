@@ -40,11 +40,12 @@ void quantize_rows(TensorView<const float> x, TensorView<std::int8_t> y, float* 
 void matmul(TensorView<const float> x, std::span<const StoredMatrix> parts, ComputeType type,
             TensorView<float> y, const Epilogue& epilogue = {});
 
-/// The weights of a kInt8 or kInt4 matrix as its blocks say, [out_features, in_features] in order.
+/// The weights of a matrix of a quantised type as its blocks say, [out_features, in_features] in
+/// order.
 std::vector<double> dequantised(const PackedMatrix& w);
-/// One group of at most 128 activations after rounding to int8 and back.
+/// A group of activations (128 or, with ggml's types, 32 of a row) after rounding to int8 and back.
 void round_activations(std::span<const float> from, std::span<double> to);
-/// The product with weights of kInt8 or kInt4: of dequantised(w) and rounded activations.
+/// The product with weights of a quantised type: of dequantised(w) and rounded activations.
 void matmul_quantised(TensorView<const float> x, const PackedMatrix& w, TensorView<float> y,
                       const Epilogue& epilogue = {});
 

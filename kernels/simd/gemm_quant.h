@@ -14,18 +14,13 @@
 
 namespace reelm::kernels {
 
-/// sums[M][64] (+)= one group, columns [0, C * W) from `sums`, `q` and `scale` on. q: [32][64][4].
+/// sum[M][C] += 4 * (end - begin) products: of steps [begin, end) of q, [32][64][4], whose columns
+/// begin where it points, with those of M rows of activations.
 template <class V, int M, int C, bool kPrefetch>
-inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint16_t* scale,
-                       float* sums, bool init) {
-  constexpr int64_t kValues = (V::kHasDot8 ? 1 : 2) * kQuantGroup;
-  typename V::S sum[M][C];
-#pragma GCC unroll 8
-  for (int r = 0; r < M; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < C; ++j) sum[r][j] = V::zero_s();
-  }
-  for (int64_t step = 0; step < kQuantGroup / 4; ++step) {
+inline __attribute__((always_inline)) void add_products(const char* a, int64_t lda,
+                                                        const uint8_t* q, int64_t begin,
+                                                        int64_t end, typename V::S (&sum)[M][C]) {
+  for (int64_t step = begin; step < end; ++step) {
     const uint8_t* b = q + step * kPanelCols * 4;
     if constexpr (kPrefetch) {
       for (int line = 0; line < C * V::kWidth * 4; line += 64) {
@@ -75,6 +70,20 @@ inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
       }
     }
   }
+}
+
+/// sums[M][64] (+)= one group, columns [0, C * W) from `sums`, `q` and `scale` on. q: [32][64][4].
+template <class V, int M, int C, bool kPrefetch>
+inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint16_t* scale,
+                       float* sums, bool init) {
+  constexpr int64_t kValues = (V::kHasDot8 ? 1 : 2) * kQuantGroup;
+  typename V::S sum[M][C];
+#pragma GCC unroll 8
+  for (int r = 0; r < M; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) sum[r][j] = V::zero_s();
+  }
+  add_products<V, M, C, kPrefetch>(a, lda, q, 0, kQuantGroup / 4, sum);
   typename V::F scale_w[C];
 #pragma GCC unroll 8
   for (int j = 0; j < C; ++j) scale_w[j] = V::load_bf16(scale + j * V::kWidth);
@@ -294,10 +303,19 @@ inline void multiply_int8(const char* a, int64_t lda, int64_t rows, const uint8_
   }
 }
 
+/// The same for ggml's blocks: simd/gemm_ggml.h.
+template <class V>
+void multiply_ggml(const GemmArgs& g, const char* a, int64_t lda, int64_t rows, const char* block,
+                   float* sums, uint8_t* wide, bool init);
+
 /// One group of one panel, whatever its type.
 template <class V>
 inline void multiply_group(const GemmArgs& g, const char* a, int64_t lda, int64_t rows,
                            const char* block, float* sums, uint8_t* wide, bool init) {
+  if (is_ggml_element(g.b_type)) {
+    multiply_ggml<V>(g, a, lda, rows, block, sums, wide, init);
+    return;
+  }
   if (g.b_type == kElementInt8) {
     const auto& b = *reinterpret_cast<const Int8Block*>(block);
     if (g.few_rows) {
@@ -320,11 +338,11 @@ template <class V>
 void gemm_quant_tasks(const GemmArgs& g, int64_t begin, int64_t end, float* scratch) {
   const int64_t panels = (g.n + kPanelCols - 1) / kPanelCols;
   const int64_t groups = (panels + g.group - 1) / g.group;
-  const bool int4 = g.b_type == kElementInt4;
-  const int64_t block_bytes = int4 ? sizeof(Int4Block) : sizeof(Int8Block);
+  const bool four_bits = g.b_type == kElementInt4 || g.b_type == kElementQ4_0;
+  const int64_t block_bytes = quant_block_bytes(g.b_type);
   const int64_t panel_bytes = g.k_pad / kQuantGroup * block_bytes;
   const int64_t sums_step = g.chunk_rows * kPanelCols;
-  const int kind = V::kHasDot8 || (int4 && g.m <= kInt4Rows) ? kPackedInt8 : kPackedInt16;
+  const int kind = V::kHasDot8 || (four_bits && g.m <= kInt4Rows) ? kPackedInt8 : kPackedInt16;
   const int64_t lda = quant_row_bytes(kind);
   auto* wide = reinterpret_cast<uint8_t*>(scratch + g.group * sums_step);
   for (int64_t task = begin; task < end; ++task) {

@@ -4,6 +4,7 @@
 #include "../simd/attention.h"
 #include "../simd/attention_decode.h"
 #include "../simd/gemm.h"
+#include "../simd/gemm_ggml.h"
 #include "../simd/gemm_quant.h"
 #include "../simd/quantise.h"
 #include "../simd/rows.h"

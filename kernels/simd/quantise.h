@@ -16,12 +16,12 @@ inline void pad_group(const float* x, int64_t n, float* to) {
   for (i = n; i < kQuantGroup; ++i) to[i] = 0.0f;
 }
 
-/// The largest magnitude of 128 values; NaN when one of them is NaN or infinite, so that rounding
-/// to integers never hides what went wrong before.
-template <class V>
+/// The largest magnitude of kCount values; NaN when one of them is NaN or infinite, so that
+/// rounding to integers never hides what went wrong before.
+template <class V, int64_t kCount = kQuantGroup>
 inline float group_top(const float* x) {
   auto top = V::zero(), bad = V::zero();
-  for (int64_t i = 0; i < kQuantGroup; i += V::kWidth) {
+  for (int64_t i = 0; i < kCount; i += V::kWidth) {
     const auto v = V::load(x + i);
     top = V::max(V::abs(v), top);
     bad = V::fma(v, V::zero(), bad);
@@ -31,50 +31,79 @@ inline float group_top(const float* x) {
 
 // ---- activations -------------------------------------------------------------------------------
 
+/// 32 values in units of their scale to the nearest, ties to even; their sum. `inverse` is 1 /
+/// scale.
+template <class V>
+inline int32_t round_32(const float* x, typename V::F inverse, int8_t* q) {
+  auto sum = V::zero();
+  for (int64_t i = 0; i < kQuantSub; i += V::kWidth) {
+    const auto v = V::round(V::mul(V::load(x + i), inverse));
+    V::store_i8(q + i, v);
+    sum = V::add(sum, v);
+  }
+  // Whole numbers below 2^24: exact in any order. NaN only where the scale is NaN too.
+  const float total = V::reduce_add(sum);
+  return total == total ? static_cast<int32_t>(total) : 0;
+}
+
+/// 127 / top; 0 below kSmallestQuantized, where that would be infinite.
+inline float inverse_scale(float top) { return top >= kSmallestQuantized ? 127.0f / top : 0.0f; }
+
+/// 128 bytes as they are, or as words in the order of kPackedInt16. Returns the end.
+inline char* store_group(const int8_t* q, int kind, char* to) {
+  if (!is_words(kind)) {
+    __builtin_memcpy(to, q, kQuantGroup);
+    return to + kQuantGroup;
+  }
+  int16_t pairs[kQuantGroup / 2];
+  int16_t halves[kQuantGroup];
+  __builtin_memcpy(pairs, q, sizeof(pairs));
+  for (int64_t i = 0; i < kQuantGroup / 2; ++i) {
+    halves[i] = static_cast<int16_t>(static_cast<int16_t>(pairs[i] * 256) >> 8);
+    halves[kQuantGroup / 2 + i] = static_cast<int16_t>(pairs[i] >> 8);
+  }
+  __builtin_memcpy(to, halves, sizeof(halves));
+  return to + sizeof(halves);
+}
+
 /// One row of one group: scale = top / 127, values to the nearest, ties to even. A row below
 /// kSmallestQuantized is zeros, as 127 / top would be infinite.
 template <class V>
 inline void quantise_row(const float* x, int kind, char* to) {
   const float top = group_top<V>(x);
-  const auto inverse = V::set1(top >= kSmallestQuantized ? 127.0f / top : 0.0f);
+  const auto inverse = V::set1(inverse_scale(top));
   alignas(64) int8_t q[kQuantGroup];
   QuantTail tail = {};
   tail.scale = top / 127.0f;
   int32_t all = 0;
   for (int64_t s = 0; s < kQuantGroup / kQuantSub; ++s) {
-    auto sum = V::zero();
-    for (int64_t i = s * kQuantSub; i < (s + 1) * kQuantSub; i += V::kWidth) {
-      const auto v = V::round(V::mul(V::load(x + i), inverse));
-      V::store_i8(q + i, v);
-      sum = V::add(sum, v);
-    }
-    // Whole numbers below 2^24: exact in any order. NaN only where scale is NaN too.
-    const float total = V::reduce_add(sum);
-    tail.sums[s] = total == total ? static_cast<int32_t>(total) : 0;
+    tail.sums[s] = round_32<V>(x + s * kQuantSub, inverse, q + s * kQuantSub);
     all += tail.sums[s];
   }
   tail.offset = -128 * all;
-  if (kind == kPackedInt16) {
-    int16_t pairs[kQuantGroup / 2];
-    int16_t halves[kQuantGroup];
-    __builtin_memcpy(pairs, q, sizeof(pairs));
-    for (int64_t i = 0; i < kQuantGroup / 2; ++i) {
-      halves[i] = static_cast<int16_t>(static_cast<int16_t>(pairs[i] * 256) >> 8);
-      halves[kQuantGroup / 2 + i] = static_cast<int16_t>(pairs[i] >> 8);
-    }
-    __builtin_memcpy(to, halves, sizeof(halves));
-    to += sizeof(halves);
-  } else {
-    __builtin_memcpy(to, q, sizeof(q));
-    to += sizeof(q);
+  __builtin_memcpy(store_group(q, kind, to), &tail, sizeof(tail));
+}
+
+/// The same with a scale for each 32 values.
+template <class V>
+inline void quantise_row_by_32(const float* x, int kind, char* to) {
+  alignas(64) int8_t q[kQuantGroup];
+  QuantTailBy32 tail;
+  for (int64_t s = 0; s < kQuantGroup / kQuantSub; ++s) {
+    const float* from = x + s * kQuantSub;
+    const float top = group_top<V, kQuantSub>(from);
+    tail.scale[s] = top / 127.0f;
+    const int32_t sum = round_32<V>(from, V::set1(inverse_scale(top)), q + s * kQuantSub);
+    tail.offset[s] = -128 * sum;
   }
-  __builtin_memcpy(to, &tail, sizeof(tail));
+  __builtin_memcpy(store_group(q, kind, to), &tail, sizeof(tail));
 }
 
 template <class V>
 void pack_a_any(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t k_pad, int kind,
                 void* a, int64_t begin, int64_t end) {
-  if (kind != kPackedInt8 && kind != kPackedInt16) {
+  const bool by_32 = kind == kPackedInt8By32 || kind == kPackedInt16By32;
+  if (kind != kPackedInt8 && kind != kPackedInt16 && !by_32) {
     pack_a_rows<V>(x, x_stride, m, k, k_pad, kind, a, begin, end);
     return;
   }
@@ -87,7 +116,8 @@ void pack_a_any(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t 
         pad_group<V>(from, k - k0 > 0 ? k - k0 : 0, padded);
         from = padded;
       }
-      quantise_row<V>(from, kind, static_cast<char*>(a) + (k0 / kQuantGroup * m + row) * row_bytes);
+      char* to = static_cast<char*>(a) + (k0 / kQuantGroup * m + row) * row_bytes;
+      by_32 ? quantise_row_by_32<V>(from, kind, to) : quantise_row<V>(from, kind, to);
     }
   }
 }

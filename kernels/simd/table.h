@@ -32,19 +32,21 @@ inline constexpr int64_t kDecodeKeys = 512;
 
 /// Inputs (steps of k) that share a scale in quantised weights, and in the activations they meet.
 inline constexpr int64_t kQuantGroup = 128;
-/// Inputs that share a step and a base in int4 weights.
+/// Inputs that share a step and a base in int4 weights; and a scale in ggml's Q8_0 and Q4_0.
 inline constexpr int64_t kQuantSub = 32;
 
 /// A row of nothing larger is quantised to zeros: 127 / largest must stay finite.
 inline constexpr float kSmallestQuantized = 1e-30f;
 
-/// Element types the tables speak of. The last two are quantised weights in the blocks below.
+/// Element types the tables speak of. From kElementInt8 on: quantised weights in the blocks below.
 enum ElementType : int {
   kElementF32 = 0,
   kElementF16 = 1,
   kElementBf16 = 2,
   kElementInt8 = 3,
-  kElementInt4 = 4
+  kElementInt4 = 4,
+  kElementQ8_0 = 5,
+  kElementQ4_0 = 6
 };
 
 /// int8 weights of 64 columns times 128 inputs: scale * (q - 128), q in 1..255. Four inputs of a
@@ -68,6 +70,34 @@ struct Int4Block {
 };
 static_assert(sizeof(Int4Block) == 4736);
 
+/// ggml's Q8_0 weights of 64 columns times 128 inputs, as they are stored but for their order: the
+/// scale of 32 inputs of a column times q - 128, q in 0..255. 8.5 bits a weight.
+struct Q8_0Block {
+  uint16_t scale[kQuantGroup / kQuantSub][kPanelCols];  // f16
+  uint8_t q[kQuantGroup / 4][kPanelCols][4];
+};
+static_assert(sizeof(Q8_0Block) == 8704);
+
+/// ggml's Q4_0 weights likewise: scale * (q - 8), q in 0..15, in the halves of bytes that they are
+/// stored in (and that Int4Block has). 4.5 bits a weight.
+struct Q4_0Block {
+  uint16_t scale[kQuantGroup / kQuantSub][kPanelCols];  // f16
+  uint8_t q[kQuantGroup / kQuantSub][kQuantSub / 8][kPanelCols][4];
+};
+static_assert(sizeof(Q4_0Block) == 4608);
+
+inline constexpr bool is_ggml_element(int type) {
+  return type == kElementQ8_0 || type == kElementQ4_0;
+}
+
+/// Bytes of a block of a quantised type.
+inline constexpr int64_t quant_block_bytes(int type) {
+  return type == kElementInt8   ? static_cast<int64_t>(sizeof(Int8Block))
+         : type == kElementInt4 ? static_cast<int64_t>(sizeof(Int4Block))
+         : type == kElementQ8_0 ? static_cast<int64_t>(sizeof(Q8_0Block))
+                                : static_cast<int64_t>(sizeof(Q4_0Block));
+}
+
 /// What stands behind the 128 quantised values of an activation row in each group.
 struct QuantTail {
   float scale;
@@ -76,6 +106,12 @@ struct QuantTail {
   int32_t unused[2];
 };
 static_assert(sizeof(QuantTail) == 32);
+/// The same where each 32 values have a scale of their own (kPackedInt8By32, kPackedInt16By32).
+struct QuantTailBy32 {
+  float scale[kQuantGroup / kQuantSub];
+  int32_t offset[kQuantGroup / kQuantSub];  // -128 * the 32 values' sum
+};
+static_assert(sizeof(QuantTailBy32) == sizeof(QuantTail));
 
 /// 16 rows of one group of activations as the tiles of AMX take them: bytes of 64 inputs, then of
 /// the other 64; scale and offset (QuantTail) of each row.
@@ -92,7 +128,8 @@ enum ActivationType : int { kActNone = 0, kActQuickGelu = 1, kActGelu = 2, kActS
 /// without a bf16 dot product), or as bf16; the first two by rows, or (many rows) in the tiles of
 /// the micro-kernel, [rows / row_tile][k][row_tile], which it reads from front to back.
 /// For quantised weights int8 with a scale a group: as bytes, or as 16-bit numbers, the
-/// even-numbered in front of the odd-numbered (sets without a dot product of bytes).
+/// even-numbered in front of the odd-numbered (sets without a dot product of bytes). By32: with a
+/// scale for each 32 inputs, as ggml's weights have.
 enum PackedA : int {
   kPackedF32 = 0,
   kPackedRounded = 1,
@@ -104,20 +141,30 @@ enum PackedA : int {
   // 16 rows at a time in the tiles of AMX: [rows / 16][k_pad / 32][16][32] bf16, and [k_pad /
   // kQuantGroup][rows / 16] QuantTile.
   kPackedBf16Tiles = 7,
-  kPackedInt8Tiles = 8
+  kPackedInt8Tiles = 8,
+  kPackedInt8By32 = 9,
+  kPackedInt16By32 = 10
 };
-/// Rows that are packed together in the last two.
+/// Rows that are packed together in the tiles of AMX.
 inline constexpr int64_t kTileRows = 16;
 /// Floats from one row of sums to the next where whole tiles of them are stored and loaded again:
 /// with 64, a tile's rows lie 4 KB before those of the next one, whose loads would wait for the
 /// stores (the CPU compares 12 bits of addresses first).
 inline constexpr int64_t kTileSumsStride = 80;
-/// Bytes of one row of one group: the values, then a QuantTail.
-inline constexpr int64_t quant_row_bytes(int kind) {
-  return (kind == kPackedInt16 ? 2 : 1) * kQuantGroup + static_cast<int64_t>(sizeof(QuantTail));
+/// The kind for a quantised type whose activations are bytes or 16-bit numbers by rows, or tiles.
+inline constexpr int quant_activations(int element_type, int kind) {
+  if (!is_ggml_element(element_type)) return kind;
+  return kind == kPackedInt16 ? kPackedInt16By32 : kPackedInt8By32;
 }
-/// Products of at most this many rows with int4 weights take them apart in registers; more rows
-/// widen each block to bytes once.
+inline constexpr bool is_words(int kind) {
+  return kind == kPackedInt16 || kind == kPackedInt16By32;
+}
+/// Bytes of one row of one group: the values, then a QuantTail or a QuantTailBy32.
+inline constexpr int64_t quant_row_bytes(int kind) {
+  return (is_words(kind) ? 2 : 1) * kQuantGroup + static_cast<int64_t>(sizeof(QuantTail));
+}
+/// Products of at most this many rows with weights of 4 bits take them apart in registers; more
+/// rows widen each block to bytes once.
 inline constexpr int64_t kInt4Rows = 3;
 
 /// Rows of a norm. y = norm(x) * weight + bias; with `delta`, x += delta first.
@@ -152,8 +199,8 @@ struct GemmArgs {
                   // for quantised weights [k_pad / kQuantGroup][a_rows] rows of quant_row_bytes();
                   // or as kPackedBf16Tiles and kPackedInt8Tiles say
   const void* b;  // panels: [n / 64][k_pad][64] f32, [n / 64][k_pad / 2][64][2] bf16, or
-                  // [n / 64][k_pad / kQuantGroup] Int8Block or Int4Block
-  int b_type;     // kElementF32, kElementBf16, kElementInt8 or kElementInt4
+                  // [n / 64][k_pad / kQuantGroup] blocks of quant_block_bytes()
+  int b_type;     // kElementF32, kElementBf16 or a quantised type
   int64_t m, n, k_pad;
   int64_t a_rows;      // m, or whole tiles when a is in tiles
   int64_t chunk_rows;  // rows of one task
@@ -194,7 +241,7 @@ struct KernelTable {
   int isa;            // the value of kernels::Isa
   int width;          // floats in a register
   int packed_a_bf16;  // PackedA used with bf16 weights
-  int packed_a_int8;  // PackedA used with quantised weights (int4 of few rows: always kPackedInt8)
+  int packed_a_int8;  // PackedA used with quantised weights (4 bits, few rows: always kPackedInt8)
   // The same where rows are not few and kernels of this library run.
   int blocked_a_bf16;
   int blocked_a_int8;
@@ -219,7 +266,7 @@ struct KernelTable {
   void (*pack_a)(const float* x, int64_t x_stride, int64_t m, int64_t k, int64_t k_pad, int kind,
                  void* a, int64_t begin, int64_t end);
   // n_rows stored rows of k elements become columns [col, col + n_rows) of a panel. Quantised
-  // types round here.
+  // types round here; ggml's are packed elsewhere (kernels/pack_blocks.h).
   void (*pack_b)(const void* rows, int64_t row_bytes, int stored_type, int64_t n_rows, int64_t k,
                  int64_t k_pad, int packed_type, int64_t col, void* panel);
   // Tasks [begin, end) of chunk * groups + group; scratch of gemm_scratch_floats().

@@ -9,6 +9,7 @@
 #include "kernels/matmul_impl.h"
 #include "kernels/reference/reference.h"
 #include "tests/kernels/kernel_sets.h"
+#include "tests/kernels/quant_testing.h"
 #include "tests/support/compare.h"
 
 namespace reelm::kernels {
@@ -23,22 +24,7 @@ PackedMatrix pack_floats(const std::vector<float>& values, std::int64_t rows, st
   return PackedMatrix(StoredMatrix{values.data(), DType::kF32, rows, cols}, type);
 }
 
-class MatmulQuant : public KernelTest {
- protected:
-  void expect_matches(const PackedMatrix& w, std::int64_t m, const Epilogue& epilogue,
-                      std::int64_t x_gap, std::int64_t y_gap) {
-    const std::int64_t k = w.in_features(), n = w.out_features();
-    const std::vector<float> x = random_floats(m * (k + x_gap) + 1, 21, 3.0f);
-    std::vector<float> y = random_floats(m * (n + y_gap) + 1, 22), expected = y;
-    const TensorView<const float> xv(x.data() + 1, {m, k}, {k + x_gap, 1});
-    matmul(xv, w, {y.data() + 1, {m, n}, {n + y_gap, 1}}, epilogue);
-    reference::matmul_quantised(xv, w, {expected.data() + 1, {m, n}, {n + y_gap, 1}}, epilogue);
-    // Integers are exact; a group adds one f32 rounding. Values reach 3, weights 1.
-    EXPECT_TRUE(
-        all_close(y, expected, {.atol = 4e-7 * static_cast<double>(k) + 1e-6, .rtol = 4e-6}))
-        << compute_type_name(w.type()) << " m " << m << " n " << n << " k " << k;
-  }
-};
+class MatmulQuant : public KernelTest {};
 REELM_KERNEL_TEST_SUITE(MatmulQuant);
 
 TEST_P(MatmulQuant, EveryShape) {
@@ -47,7 +33,7 @@ TEST_P(MatmulQuant, EveryShape) {
              {1, 1}, {7, 3}, {63, 127}, {64, 128}, {65, 129}, {130, 257}, {200, 640}}) {
       const PackedMatrix w = pack_floats(random_floats(n * k, 23), n, k, type);
       for (const std::int64_t m : {0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 16, 33, 200}) {
-        expect_matches(w, m, {}, 0, 0);
+        expect_quantised_product(w, m, {}, 0, 0);
       }
     }
   }
@@ -68,7 +54,7 @@ TEST_P(MatmulQuant, PackedBytesAreThoseOfThePortableSet) {
     SetUp();
     EXPECT_TRUE(reelm::testing::all_equal_bits(here.packed_bytes(), portable.packed_bytes()))
         << compute_type_name(type) << " seed " << seed;
-    expect_matches(here, 1, {}, 0, 0);
+    expect_quantised_product(here, 1, {}, 0, 0);
   }
 }
 
@@ -92,8 +78,8 @@ TEST_P(MatmulQuant, StridedRowsAndEpilogues) {
   for (const ComputeType type : kQuantised) {
     const PackedMatrix w = pack_floats(random_floats(150 * 200, 25), 150, 200, type);
     for (const std::int64_t m : {1, 3, 8, 50}) {
-      expect_matches(w, m, {}, 9, 13);
-      expect_matches(
+      expect_quantised_product(w, m, {}, 9, 13);
+      expect_quantised_product(
           w, m, {.bias = bias.data(), .activation = Activation::kSilu, .accumulate = true}, 1, 2);
     }
   }
@@ -176,7 +162,7 @@ TEST_P(MatmulQuant, StackedPartsOfEveryStoredType) {
       EXPECT_NEAR(values[static_cast<std::size_t>(45 * k + i)],
                   to_float(b[static_cast<std::size_t>(5 * k + i)]), step);
     }
-    for (const std::int64_t m : {1, 20}) expect_matches(w, m, {}, 0, 0);
+    for (const std::int64_t m : {1, 20}) expect_quantised_product(w, m, {}, 0, 0);
   }
 }
 

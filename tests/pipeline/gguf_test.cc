@@ -1,6 +1,9 @@
 // Models in GGUF files: the same as in the Hugging Face layout, whose numbers are the reference's.
 #include <gmock/gmock.h>
 
+#include <map>
+
+#include "layers/weight_reader.h"
 #include "pipeline/convert.h"
 #include "pipeline/model_info.h"
 #include "pipeline/model_source.h"
@@ -24,6 +27,34 @@ Model open(const fs::path& path, const ModelDtypes& dtypes = {Dtype::kF32, Dtype
 std::string source_error(const fs::path& path, const fs::path& mmproj = {}) {
   const Error error = error_of([&] { (void)open_model_source(path, mmproj, {}); });
   return std::string(error_code_name(error.code())) + ": " + error.what();
+}
+
+std::vector<float> floats_of(const SafetensorsFile& file, const std::string& name) {
+  const auto bytes = file.find(name)->bytes;
+  std::vector<float> out(bytes.size() / sizeof(float));
+  std::memcpy(out.data(), bytes.data(), bytes.size());
+  return out;
+}
+
+std::vector<llm::TokenId> ids_of(const SafetensorsFile& file, const std::string& name) {
+  const auto bytes = file.find(name)->bytes;
+  std::vector<std::int64_t> ids(bytes.size() / sizeof(std::int64_t));
+  std::memcpy(ids.data(), bytes.data(), bytes.size());
+  return {ids.begin(), ids.end()};
+}
+
+/// Of a prompt of text.
+std::vector<float> logits_behind(const Model& model, const std::vector<llm::TokenId>& ids) {
+  llm::KvCache cache(model.decoder->kv_shape(), model.decoder->kv_type(), std::ssize(ids));
+  const auto n = std::ssize(ids), vocabulary = model.decoder->vocab_size();
+  std::vector<std::int64_t> positions(static_cast<std::size_t>(3 * n));
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    positions[i] = static_cast<std::int64_t>(i) % n;
+  }
+  std::vector<float> logits(static_cast<std::size_t>(vocabulary));
+  model.decoder->prefill({ids, {positions.data(), {3, n}}, {}}, cache,
+                         {logits.data(), {vocabulary}}, nullptr);
+  return logits;
 }
 
 class GgufModelTest : public testing::ScratchDirTest {
@@ -98,14 +129,118 @@ TEST_F(GgufModelTest, DtypeAutoSuitsTheTypeStored) {
   const Case cases[] = {{"qwen2_head64_bf16", DType::kU8, Dtype::kBF16, Dtype::kBF16},
                         {"qwen2_head128_f16", DType::kU8, Dtype::kBF16, Dtype::kBF16},
                         {"odd_f32", DType::kU8, Dtype::kF32, Dtype::kF32},
-                        {"flat_bf16", DType::kQ8_0, Dtype::kInt8, Dtype::kBF16},
-                        {"flat_bf16", DType::kQ4_0, Dtype::kInt4, Dtype::kBF16}};
+                        {"flat_bf16", DType::kQ8_0, Dtype::kQ8_0, Dtype::kBF16},
+                        {"flat_bf16", DType::kQ4_0, Dtype::kQ4_0, Dtype::kBF16}};
   for (const Case& c : cases) {
     const fs::path dir = dir_ / dtype_name(c.stored) / c.name;
     const ModelDtypes found =
         open(write_gguf_model(dir, c.name, {.type = c.stored}).model, {}).dtypes;
     EXPECT_EQ(found.decoder, c.decoder) << c.name << " " << dtype_name(c.stored);
     EXPECT_EQ(found.vision, c.vision) << c.name << " " << dtype_name(c.stored);
+  }
+}
+
+/// |a - b| / |b|.
+double relative_l2(const std::vector<float>& a, const std::vector<float>& b) {
+  double error = 0.0, power = 0.0;
+  EXPECT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    error += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    power += static_cast<double>(b[i]) * b[i];
+  }
+  return std::sqrt(error / power);
+}
+
+// What is lost is the rounding of activations, by 32, and what attention in bf16 loses: nothing
+// that depends on how coarse the weights are. (int4 makes 1e-1 of the second.)
+TEST_F(GgufModelTest, BlocksAreKeptAsTheyAre) {
+  for (const DType type : {DType::kQ8_0, DType::kQ4_0}) {
+    for (const char* name : {"qwen2_head64_bf16", "flat_bf16"}) {
+      SCOPED_TRACE(std::string(name) + " " + dtype_name(type));
+      const fs::path dir = dir_ / dtype_name(type) / name;
+      const GgufModelPaths paths = write_gguf_model(dir, name, {.type = type});
+      const auto exact = logits_of(open(paths.model, {Dtype::kF32, Dtype::kF32}));
+      const auto kept = logits_of(open(paths.model, {Dtype::kAuto, Dtype::kF32}));
+      EXPECT_LT(relative_l2(kept, exact), 4e-2);
+    }
+  }
+}
+
+/// Names of packed weights and whether they were found packed.
+std::map<std::string, bool> packed_names(const layers::WeightLog& log) {
+  std::map<std::string, bool> out;
+  for (const auto& packed : log.packed) out[packed.name] = packed.from_file;
+  return out;
+}
+
+// Files mix types: a weight is kept when all its parts are stored alike, else it is int8.
+TEST_F(GgufModelTest, MixedTypesAreKeptOneByOne) {
+  const GgufModelPaths paths = write_gguf_model(dir_, "qwen2_head64_bf16",
+                                                {.type = DType::kQ4_0,
+                                                 .others = {{"embed_tokens", DType::kU8},
+                                                            {"0.self_attn.v_proj", DType::kQ8_0},
+                                                            {"1.mlp.down_proj", DType::kQ8_0},
+                                                            {"1.self_attn.o_proj", DType::kU8}}});
+  layers::WeightLog log;
+  const OpenOptions options = {.packed_cache = cache_in(dir_ / "cache"), .log = &log};
+  Model model = open_model(paths.model, options);
+  EXPECT_EQ(model.dtypes.decoder, Dtype::kQ4_0);
+  const auto expected = logits_of(std::move(model));
+  const std::string layer0 = "model.layers.0.", layer1 = "model.layers.1.";
+  const std::map<std::string, bool> names = {
+      {layer0 + "self_attn.q_proj+k_proj+v_proj.int8", false},
+      {layer0 + "self_attn.o_proj.q4_0", false},
+      {layer0 + "mlp.gate_proj*up_proj.q4_0", false},
+      {layer0 + "mlp.down_proj.q4_0", false},
+      {layer1 + "self_attn.q_proj+k_proj+v_proj.q4_0", false},
+      {layer1 + "self_attn.o_proj.int8", false},
+      {layer1 + "mlp.gate_proj*up_proj.q4_0", false},
+      {layer1 + "mlp.down_proj.q8_0", false},
+      {"model.embed_tokens.int8", false}};
+  EXPECT_EQ(packed_names(log), names);
+  // From the cache, and converted: the same bits.
+  Model cached = open_model(paths.model, options);
+  EXPECT_EQ(cached.weight_source, WeightSource::kCache);
+  for (const auto& [name, from_file] : packed_names(log)) EXPECT_TRUE(from_file) << name;
+  EXPECT_EQ(logits_of(std::move(cached)), expected);
+  (void)convert_model(paths.model, dir_ / "out", {});
+  for (const Dtype dtype : {Dtype::kAuto, Dtype::kQ4_0}) {
+    Model converted = open(dir_ / "out", {dtype, Dtype::kAuto});
+    EXPECT_EQ(converted.dtypes.decoder, Dtype::kQ4_0);
+    EXPECT_EQ(logits_of(std::move(converted)), expected);
+  }
+}
+
+TEST_F(GgufModelTest, OtherModelsAreNotOfTheseTypes) {
+  const GgufModelPaths paths = write_gguf_model(dir_, "qwen2_head64_bf16", {.type = DType::kQ8_0});
+  const auto told = [&](const fs::path& path, const ModelDtypes& dtypes) {
+    const Error error = error_of([&] { (void)open(path, dtypes); });
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return std::string(error.what());
+  };
+  EXPECT_THAT(told(paths.model, {Dtype::kQ4_0, Dtype::kAuto}),
+              HasSubstr("dtype q4_0 is of GGUF files whose decoder is mostly stored so, expected "
+                        "auto (here q8_0)"));
+  EXPECT_THAT(told(paths.as_made, {Dtype::kQ8_0, Dtype::kAuto}), HasSubstr("auto (here bf16)"));
+  EXPECT_THAT(told(paths.model, {Dtype::kAuto, Dtype::kQ8_0}), HasSubstr("vision dtype is q8_0"));
+}
+
+// Logits that transformers computes of the same file, which it dequantises (gguf_file=...).
+TEST_F(GgufModelTest, QuantisedFilesAsTransformersReadsThem) {
+  for (const char* name : {"qwen2_head64_bf16", "qwen2_head128_f16"}) {
+    for (const DType type : {DType::kQ8_0, DType::kQ4_0}) {
+      const std::string golden = std::string(name) + "-" + dtype_name(type) + ".safetensors";
+      SCOPED_TRACE(golden + "\nto make it again: python tools/make_gguf_model_goldens.py");
+      const auto file = SafetensorsFile::open(fs::path(REELM_TEST_GOLDENS) / "gguf" / golden);
+      const std::vector<llm::TokenId> ids = ids_of(file, "input_ids");
+      const std::vector<float> expected = floats_of(file, "logits");
+      const GgufModelPaths paths = write_gguf_model(dir_ / golden, name, {.type = type});
+      const auto logits_with = [&](Dtype dtype) {
+        return logits_behind(open(paths.model, {dtype, Dtype::kAuto}), ids);
+      };
+      EXPECT_LT(relative_l2(logits_with(Dtype::kF32), expected), 1e-4);
+      EXPECT_LT(relative_l2(logits_with(Dtype::kAuto), expected), 4e-2);
+    }
   }
 }
 

@@ -82,24 +82,26 @@ std::vector<float> floats_of(const StoredTensor& tensor) {
   return out;
 }
 
-/// Blocks of 32 as ggml makes them, but for how ties are rounded.
+/// Blocks of 32 as gguf.quants and ggml make them, bit for bit.
 std::string quantized(const std::vector<float>& x, DType type) {
   std::string out;
-  const float steps = type == DType::kQ8_0 ? 127.0f : -8.0f;
+  const bool eight = type == DType::kQ8_0;
   for (std::size_t at = 0; at < x.size(); at += 32) {
     const auto larger = [](float a, float b) { return std::fabs(a) < std::fabs(b); };
     const float most = *std::max_element(x.data() + at, x.data() + at + 32, larger);
-    const std::uint16_t half = to_f16(most / steps);
-    const float d = to_float(f16_t{half});
-    out += GgufWriter::raw(half);
-    const auto q = [&](std::size_t i) {
-      return d == 0.0f ? 0 : static_cast<int>(std::lrint(x[at + i] / d));
-    };
-    if (type == DType::kQ8_0) {
-      for (std::size_t i = 0; i < 32; ++i) out += static_cast<char>(std::clamp(q(i), -127, 127));
+    const float d = eight ? std::fabs(most) / 127.0f : most / -8.0f;
+    const float inverse = d == 0.0f ? 0.0f : 1.0f / d;
+    out += GgufWriter::raw(to_f16(d));
+    if (eight) {
+      for (std::size_t i = 0; i < 32; ++i) {
+        out += static_cast<char>(static_cast<int>(std::round(x[at + i] * inverse)));
+      }
       continue;
     }
-    const auto nibble = [&](std::size_t i) { return std::clamp(q(i) + 8, 0, 15); };
+    const auto nibble = [&](std::size_t i) {
+      const float lifted = x[at + i] * inverse;  // apart, so that it is not fused
+      return std::min(15, static_cast<int>(lifted + 8.5f));
+    };
     for (std::size_t i = 0; i < 16; ++i) out += static_cast<char>(nibble(i) | nibble(i + 16) << 4);
   }
   return out;
@@ -259,6 +261,13 @@ GgufModelPaths write_gguf_model(const fs::path& dir, const std::string& name,
   add_tokenizer(model, out.as_made, text["vocab_size"]);
   GgufWriter tower = has_tower ? tower_writer(config, out.as_made) : GgufWriter();
 
+  const auto type_of = [&](const StoredTensor& tensor) {
+    if (tensor.shape.back() % 32 != 0) return DType::kU8;
+    for (const auto& [part, type] : options.others) {
+      if (tensor.name.find(part) != std::string::npos) return type;
+    }
+    return options.type;
+  };
   const Checkpoint checkpoint = Checkpoint::open(out.as_made);
   std::vector<StoredTensor> as_floats;
   std::vector<std::vector<float>> kept;  // bytes of as_floats
@@ -270,13 +279,14 @@ GgufModelPaths write_gguf_model(const fs::path& dir, const std::string& name,
       add_tower_tensor(tower, tensor, options.swapped_mlp);
     } else if (tensor.shape.size() == 1) {
       add_floats(model, to, tensor);
-    } else if (options.type == DType::kU8) {
+    } else if (type_of(tensor) == DType::kU8) {
       model.tensor(to, type_id(tensor.dtype), shape_of(tensor), bytes_of(tensor));
     } else {
       std::vector<float>& x = kept.emplace_back(floats_of(tensor));
-      const std::string blocks = quantized(x, options.type);
-      model.tensor(to, type_id(options.type), shape_of(tensor), blocks);
-      kernels::dequantize(options.type, blocks.data(), x.data(), std::ssize(x));
+      const DType type = type_of(tensor);
+      const std::string blocks = quantized(x, type);
+      model.tensor(to, type_id(type), shape_of(tensor), blocks);
+      kernels::dequantize(type, blocks.data(), x.data(), std::ssize(x));
       as_floats.back().dtype = DType::kF32;
       as_floats.back().bytes = std::as_bytes(std::span(x));
     }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/dtype.h"
@@ -10,9 +11,11 @@
 namespace reelm::test {
 
 struct GgufModelOptions {
-  /// Of the decoder's matrices (their rows must be whole blocks): Q8_0, Q4_0, or kU8 for the type
-  /// they are stored in.
+  /// Of the decoder's matrices whose rows are whole blocks: Q8_0, Q4_0, or kU8 for the type they
+  /// are stored in, which the others keep.
   DType type = DType::kU8;
+  /// The same of matrices whose Hugging Face names hold a text; the first that does counts.
+  std::vector<std::pair<std::string, DType>> others = {};
   /// Names of the tower's MLP as the old converter wrote them.
   bool swapped_mlp = false;
 };
