@@ -152,6 +152,13 @@ void add_layer_norm(TensorView<float> residual, TensorView<const float> delta, c
   layer_norm(residual, weight, bias, eps, y);
 }
 
+void head_rms_norm(TensorView<float> x, const float* weight, float eps) {
+  for (std::int64_t i = 0; i < x.size(0); ++i) {
+    const TensorView<float> heads(x.row(i), {x.size(1), x.size(2)}, {x.stride(1), 1});
+    rms_norm(heads, weight, eps, heads);
+  }
+}
+
 void rotary(TensorView<float> x, TensorView<const float> cos, TensorView<const float> sin) {
   const std::int64_t half = x.size(2) / 2;
   for (std::int64_t i = 0; i < x.size(0); ++i) {

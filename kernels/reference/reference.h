@@ -23,6 +23,7 @@ void layer_norm(TensorView<const float> x, const float* weight, const float* bia
                 TensorView<float> y);
 void add_layer_norm(TensorView<float> residual, TensorView<const float> delta, const float* weight,
                     const float* bias, float eps, TensorView<float> y);
+void head_rms_norm(TensorView<float> x, const float* weight, float eps);
 
 void rotary(TensorView<float> x, TensorView<const float> cos, TensorView<const float> sin);
 
