@@ -29,8 +29,8 @@ DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits)
   DecoderConfig c = qwen2::read_decoder_config(text, where, {"default", "mrope"}, 500'000.0);
   check_supported(text, where);
   c.head_dim = json_int_or(text, "head_dim", where, 1, qwen2::kMaxWidth, 128);
-  c.max_position_embeddings = json_int_or(text, "max_position_embeddings", where, 1,
-                                          qwen2::kMaxPositions, 128'000);
+  c.max_position_embeddings =
+      json_int_or(text, "max_position_embeddings", where, 1, qwen2::kMaxPositions, 128'000);
   const auto section = qwen2_vl::read_mrope_section(json, {24, 20, 20});
   c.mrope_section.assign(section.begin(), section.end());
   qwen2_vl::read_root(json, c);

@@ -29,8 +29,8 @@ Taps taps_of(std::int64_t index, std::int64_t size, std::int64_t side) {
 
 }  // namespace
 
-void add_positions(TensorView<const float> table, std::int64_t side, std::int64_t h,
-                   std::int64_t w, std::int64_t merge, TensorView<float> x) {
+void add_positions(TensorView<const float> table, std::int64_t side, std::int64_t h, std::int64_t w,
+                   std::int64_t merge, TensorView<float> x) {
   const std::int64_t dim = x.size(1);
   const std::int64_t group = merge * merge, groups_per_row = w / merge;
   parallel_for(x.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
@@ -41,7 +41,9 @@ void add_positions(TensorView<const float> table, std::int64_t side, std::int64_
       const auto at = [&](std::size_t r, std::size_t c) {
         return table.row(row.at[r] * side + col.at[c]);
       };
-      const auto weight = [&](std::size_t r, std::size_t c) { return row.weight[r] * col.weight[c]; };
+      const auto weight = [&](std::size_t r, std::size_t c) {
+        return row.weight[r] * col.weight[c];
+      };
       const float *a = at(0, 0), *b = at(0, 1), *c = at(1, 0), *d = at(1, 1);
       const float wa = weight(0, 0), wb = weight(0, 1), wc = weight(1, 0), wd = weight(1, 1);
       float* to = x.row(i);

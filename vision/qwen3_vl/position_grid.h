@@ -12,7 +12,7 @@ namespace reelm::vision::qwen3_vl {
 /// theirs, and interpolated linearly both ways. Every slice has the same. In f32 as the reference.
 /// Source: get_vision_interpolation_indices_and_weights (transformers 5.23), bilinear,
 /// align_corners.
-void add_positions(TensorView<const float> table, std::int64_t side, std::int64_t h,
-                   std::int64_t w, std::int64_t merge, TensorView<float> x);
+void add_positions(TensorView<const float> table, std::int64_t side, std::int64_t h, std::int64_t w,
+                   std::int64_t merge, TensorView<float> x);
 
 }  // namespace reelm::vision::qwen3_vl

@@ -51,8 +51,7 @@ VisionWeights load_vision_weights(const layers::WeightReader& reader, const Visi
   VisionWeights w;
   w.patch_embed = {read_patch_embed(reader, visual, c, type),
                    reader.vector(visual + "patch_embed.proj.bias", c.embed_dim)};
-  w.pos_embed =
-      reader.vector(visual + "pos_embed.weight", c.num_position_embeddings * c.embed_dim);
+  w.pos_embed = reader.vector(visual + "pos_embed.weight", c.num_position_embeddings * c.embed_dim);
   for (std::int64_t i = 0; i < c.depth; ++i) {
     w.blocks.push_back(load_block(reader, c, visual + "blocks." + std::to_string(i) + ".", type));
   }

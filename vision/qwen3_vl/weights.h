@@ -31,10 +31,10 @@ struct MergerWeights {
 };
 
 struct VisionWeights {
-  layers::Linear patch_embed;             // [embed_dim, patch_dim]
-  AlignedBuffer<float> pos_embed;         // [num_position_embeddings, embed_dim]
-  std::vector<BlockWeights> blocks;       // [depth]
-  std::vector<MergerWeights> deepstack;   // [deepstack_visual_indexes.size()]
+  layers::Linear patch_embed;            // [embed_dim, patch_dim]
+  AlignedBuffer<float> pos_embed;        // [num_position_embeddings, embed_dim]
+  std::vector<BlockWeights> blocks;      // [depth]
+  std::vector<MergerWeights> deepstack;  // [deepstack_visual_indexes.size()]
   MergerWeights merger;
 
   std::size_t size_bytes() const noexcept;
