@@ -21,6 +21,15 @@ BlockWeights load_block(const layers::WeightReader& reader, const VisionConfig& 
   return b;
 }
 
+AlignedBuffer<float> load_positions(const layers::WeightReader& reader, const VisionConfig& c,
+                                    const std::string& name) {
+  const std::int64_t n = c.num_position_embeddings * c.embed_dim;
+  AlignedBuffer<float> out(static_cast<std::size_t>(n));
+  layers::copy_elements(reader.matrix(name, {c.num_position_embeddings, c.embed_dim}), 0, n,
+                        out.data());
+  return out;
+}
+
 MergerWeights load_merger(const layers::WeightReader& reader, const VisionConfig& c,
                           const std::string& prefix, std::int64_t normed,
                           kernels::ComputeType type) {
@@ -51,7 +60,7 @@ VisionWeights load_vision_weights(const layers::WeightReader& reader, const Visi
   VisionWeights w;
   w.patch_embed = {read_patch_embed(reader, visual, c, type),
                    reader.vector(visual + "patch_embed.proj.bias", c.embed_dim)};
-  w.pos_embed = reader.vector(visual + "pos_embed.weight", c.num_position_embeddings * c.embed_dim);
+  w.pos_embed = load_positions(reader, c, visual + "pos_embed.weight");
   for (std::int64_t i = 0; i < c.depth; ++i) {
     w.blocks.push_back(load_block(reader, c, visual + "blocks." + std::to_string(i) + ".", type));
   }
