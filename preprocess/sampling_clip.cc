@@ -52,9 +52,9 @@ std::int64_t clip_frame_count(std::int64_t total, double video_fps, const Sampli
   const std::int64_t even = frame_count(total, video_fps, 1, o);
   if (o.frames) return *o.frames > total ? even : *o.frames;
   const double wanted = static_cast<double>(total) / video_fps * o.fps.value_or(kFps);
-  const double bounded = std::min(std::max(std::floor(wanted),
-                                           static_cast<double>(o.min_frames.value_or(kMinFrames))),
-                                  static_cast<double>(o.max_frames.value_or(kMaxFrames)));
+  const double bounded =
+      std::min(std::max(std::floor(wanted), static_cast<double>(o.min_frames.value_or(kMinFrames))),
+               static_cast<double>(o.max_frames.value_or(kMaxFrames)));
   return std::min(static_cast<std::int64_t>(bounded), total);
 }
 
@@ -93,16 +93,18 @@ Size clip_size(Size source, std::int64_t n_frames, const PreprocessorConfig& con
   const auto temporal = static_cast<double>(config.temporal_patch_size);
   const auto n = static_cast<double>(n_frames);
   const Bounds bounds = bounds_of(n_frames, config, options);
-  Size out = {multiple(std::nearbyint(h / factor), side), multiple(std::nearbyint(w / factor), side)};
-  const double volume = std::nearbyint(n / temporal) * temporal *
-                        static_cast<double>(out.height) * static_cast<double>(out.width);
+  Size out = {multiple(std::nearbyint(h / factor), side),
+              multiple(std::nearbyint(w / factor), side)};
+  const double volume = std::nearbyint(n / temporal) * temporal * static_cast<double>(out.height) *
+                        static_cast<double>(out.width);
   if (volume > bounds.max) {
     const double beta = std::sqrt(n * h * w / bounds.max);
     out = {std::max(side, multiple(std::floor(h / beta / factor), side)),
            std::max(side, multiple(std::floor(w / beta / factor), side))};
   } else if (volume < bounds.min) {
     const double beta = std::sqrt(bounds.min / (n * h * w));
-    out = {multiple(std::ceil(h * beta / factor), side), multiple(std::ceil(w * beta / factor), side)};
+    out = {multiple(std::ceil(h * beta / factor), side),
+           multiple(std::ceil(w * beta / factor), side)};
   }
   return out;
 }

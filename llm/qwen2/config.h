@@ -26,6 +26,7 @@ struct DecoderConfig {
   /// {head_dim / 2, 0, 0} is the 1-D rotary embedding of the text models.
   std::vector<std::int64_t> mrope_section;
   bool tie_word_embeddings = false;
+  bool qk_norm = false;          // every head of queries and keys is normed (LayerWeights::q_norm)
   VisionTokenIds vision_tokens;  // whose rows come from a vision tower; of text models none
   /// First layers behind which a vision row's deep-stack features are added (PromptInput).
   std::int64_t deepstack_layers = 0;

@@ -34,6 +34,7 @@ DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits)
   const auto section = qwen2_vl::read_mrope_section(json, {24, 20, 20});
   c.mrope_section.assign(section.begin(), section.end());
   qwen2_vl::read_root(json, c);
+  c.qk_norm = true;
   qwen2::check_decoder_config(c, where);
   c.mrope_section = interleaved_mrope_section(section);
   return c;

@@ -16,8 +16,9 @@ class ChatGlm2ConfigTest : public testing::ScratchDirTest {
   // Keys that come twice have the later value.
   void put(const std::string& more) {
     // Of ChatGLM2-6B, without the keys of training.
-    write("config.json",
-          R"({"_name_or_path": "THUDM/chatglm2-6b", "model_type": "chatglm", "add_bias_linear": false,
+    write(
+        "config.json",
+        R"({"_name_or_path": "THUDM/chatglm2-6b", "model_type": "chatglm", "add_bias_linear": false,
               "add_qkv_bias": true, "apply_query_key_layer_scaling": true,
               "apply_residual_connection_post_layernorm": false, "ffn_hidden_size": 13696,
               "hidden_size": 4096, "kv_channels": 128, "layernorm_epsilon": 1e-05,
@@ -25,7 +26,7 @@ class ChatGlm2ConfigTest : public testing::ScratchDirTest {
               "num_attention_heads": 32, "num_layers": 28, "original_rope": true,
               "padded_vocab_size": 65024, "post_layer_norm": true, "rmsnorm": true,
               "seq_length": 32768, "tie_word_embeddings": false, "eos_token_id": 2)" +
-              more + "}");
+            more + "}");
   }
   DecoderConfig load(const std::string& more = "") {
     put(more);
@@ -60,7 +61,8 @@ TEST_F(ChatGlm2ConfigTest, RopeRatioMeansWhatTheVersionSays) {
   const DecoderConfig second = load(R"(, "rope_ratio": 4)");
   EXPECT_EQ(second.decoder.rope_theta, 1e4);
   EXPECT_EQ(second.position_divisor, 4.0);
-  const DecoderConfig third = load(R"(, "rope_ratio": 50, "_name_or_path": "THUDM/ChatGLM3-6B-32k")");
+  const DecoderConfig third =
+      load(R"(, "rope_ratio": 50, "_name_or_path": "THUDM/ChatGLM3-6B-32k")");
   EXPECT_EQ(third.decoder.rope_theta, 5e5);
   EXPECT_EQ(third.position_divisor, 1.0);
 }

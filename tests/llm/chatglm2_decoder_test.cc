@@ -54,8 +54,8 @@ std::pair<std::vector<float>, std::vector<float>> table_at(const DecoderConfig& 
   out.first.resize(static_cast<std::size_t>(half));
   out.second.resize(static_cast<std::size_t>(half));
   KvCache* const cache = nullptr;
-  HalfRotaryEncoding(config).table({ids.data(), {3, 1}}, {&cache, 1},
-                                   {out.first.data(), {1, half}}, {out.second.data(), {1, half}});
+  HalfRotaryEncoding(config).table({ids.data(), {3, 1}}, {&cache, 1}, {out.first.data(), {1, half}},
+                                   {out.second.data(), {1, half}});
   return out;
 }
 
@@ -153,13 +153,13 @@ TEST_F(ChatGlm2DecoderTest, PiecesAreTheWholePrompt) {
       for (std::size_t i = 0; i < n; ++i) p.push_back(static_cast<std::int64_t>(first + i));
     }
     std::vector<float> logits(static_cast<std::size_t>(vocabulary));
-    decoder->prefill({std::span(ids).subspan(first, n),
-                      {p.data(), {3, static_cast<std::int64_t>(n)}},
-                      {}},
-                     kv, {logits.data(), {vocabulary}}, nullptr);
+    decoder->prefill(
+        {std::span(ids).subspan(first, n), {p.data(), {3, static_cast<std::int64_t>(n)}}, {}}, kv,
+        {logits.data(), {vocabulary}}, nullptr);
     return logits;
   };
-  KvCache whole(decoder->kv_shape(), KvType::kF32, 128), pieces = KvCache(decoder->kv_shape(), KvType::kF32, 128);
+  KvCache whole(decoder->kv_shape(), KvType::kF32, 128),
+      pieces = KvCache(decoder->kv_shape(), KvType::kF32, 128);
   const std::vector<float> expected = prefill(0, 70, whole);
   (void)prefill(0, 33, pieces);
   EXPECT_TRUE(testing::all_close(prefill(33, 37, pieces), expected, kOrderOfSums));

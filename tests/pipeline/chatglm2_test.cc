@@ -137,19 +137,20 @@ TEST_F(ChatGlm2Test, AdaptersReachRowsThatAreMoved) {
     }
     all.back().bytes = keep(std::move(weight));
     const std::string name = "base_model.model." + module;
-    updates.push_back({name + ".lora_A.weight", DType::kF32, {1, tensor.shape[1]},
-                       keep(std::move(down))});
-    updates.push_back({name + ".lora_B.weight", DType::kF32, {tensor.shape[0], 1},
-                       keep(std::move(up))});
+    updates.push_back(
+        {name + ".lora_A.weight", DType::kF32, {1, tensor.shape[1]}, keep(std::move(down))});
+    updates.push_back(
+        {name + ".lora_B.weight", DType::kF32, {tensor.shape[0], 1}, keep(std::move(up))});
   }
   ASSERT_EQ(updates.size(), 4u);
   write_safetensors(adapter / "adapter_model.safetensors", updates);
   write_safetensors(dir_ / "changed.safetensors", all);
   fs::rename(dir_ / "changed.safetensors", merged / "model.safetensors");
-  const auto with_adapter = logits_of(open_model(
-      model_, {.dtypes = {Dtype::kF32, Dtype::kAuto}, .packed_cache = kNoCache, .adapters = {{adapter, 1.0}}}));
-  const auto expected = logits_of(open_model(
-      merged, {.dtypes = {Dtype::kF32, Dtype::kAuto}, .packed_cache = kNoCache}));
+  const auto with_adapter = logits_of(open_model(model_, {.dtypes = {Dtype::kF32, Dtype::kAuto},
+                                                          .packed_cache = kNoCache,
+                                                          .adapters = {{adapter, 1.0}}}));
+  const auto expected = logits_of(
+      open_model(merged, {.dtypes = {Dtype::kF32, Dtype::kAuto}, .packed_cache = kNoCache}));
   EXPECT_TRUE(testing::all_close(with_adapter, expected, {1e-4, 1e-4}));
   EXPECT_FALSE(testing::all_close(logits_of(open()), expected, {1e-2, 1e-2}));
 }
