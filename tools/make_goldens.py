@@ -152,12 +152,6 @@ RANDOM = {
         "Which way?",
         "--layers --min-pixels 12288 --max-pixels 36864 --max-new-tokens 5",
     ),
-    "random_qwen3_vl_tied_image": (
-        "qwen3_vl_tied_bf16",
-        [MEDIA + "odd.jpg"],
-        "What is it?",
-        "--max-new-tokens 5",
-    ),
     "random_qwen3_vl_tied_text": (
         "qwen3_vl_tied_bf16",
         [],
