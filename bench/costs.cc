@@ -98,9 +98,9 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
   const auto mlp = [&](double n) { return chain(n, hidden, width, hidden, 2, f.weight_bytes); };
   const Cost kv_write = {0, rows * 2 * kv * (kF32 + f.kv_bytes)};
   // The first norm of all reads and writes without a sum; then two a layer.
-  const Cost norms =
-      plus(rms_norm(rows, hidden),
-           times(2, all_but_last(add_rms_norm(rows, hidden), add_rms_norm(last, hidden))));
+  Cost norms = plus(rms_norm(rows, hidden),
+                    times(2, all_but_last(add_rms_norm(rows, hidden), add_rms_norm(last, hidden))));
+  if (c.qk_norm) norms = plus(norms, times(layers, rms_norm(rows, q + kv)));
   return {
       {"norm", norms},
       {"qkv", times(layers, product(rows, hidden, q + 2 * kv, f.weight_bytes))},
@@ -118,7 +118,9 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
 struct TowerKind {
   double hidden_products;  // of the MLP, before the last: fc1; gate and up
   Cost (*norm)(double n, double dim);
-  double pairs;  // patches times those they attend to, of all blocks and a slice
+  double pairs;              // patches times those they attend to, of all blocks and a slice
+  double position_taps = 0;  // rows that a patch's learned position is interpolated from
+  double mergers = 1;
 };
 
 StageCosts tower_costs(const vision::TowerSizes& c, const GridThw& grid, const Formats& f,
@@ -137,8 +139,12 @@ StageCosts tower_costs(const vision::TowerSizes& c, const GridThw& grid, const F
   const Cost attention = {attention_flop, depth * 4 * n * d * kF32, Unit::kMatrix, attention_flop};
   const Cost merger = plus(kind.norm(n, d), chain(n * d / merged, merged, merged,
                                                   static_cast<double>(c.hidden_size), 1, w));
+  // A multiply and an add a tap, onto the patch; the table stays in the caches.
+  const bool learned = kind.position_taps > 0;
+  const Cost positions = {2 * kind.position_taps * n * d, learned ? 2 * n * d * kF32 : 0.0};
   StageCosts parts = {
-      {"patch_embed", product(n, static_cast<double>(c.patch_dim()), d, f.kept_bytes)},
+      {"patch_embed",
+       plus(product(n, static_cast<double>(c.patch_dim()), d, f.kept_bytes), positions)},
       {"norm", times(2 * depth, kind.norm(n, d))},
       {"qkv", times(depth, product(n, d, 3 * d, w))},
       {"rotary", times(depth, rotary(n, 2 * static_cast<double>(c.num_heads),
@@ -146,7 +152,7 @@ StageCosts tower_costs(const vision::TowerSizes& c, const GridThw& grid, const F
       {"attention", attention},
       {"proj", times(depth, product_onto(n, d, d, w))},
       {"mlp", times(depth, mlp)},
-      {"merger", merger},
+      {"merger", times(kind.mergers, merger)},
   };
   for (auto& part : parts) part.second = times(slices, part.second);
   return with_sum("vit", std::move(parts));
@@ -176,6 +182,14 @@ StageCosts vision_costs(const vision::qwen2_5_vl::VisionConfig& c, const GridThw
   double pairs = 0.0;
   for (std::int64_t i = 0; i < c.depth; ++i) pairs += c.full_attention(i) ? n * n : window_pairs;
   return tower_costs(c, grid, f, {2, &rms_norm, pairs});
+}
+
+StageCosts vision_costs(const vision::qwen3_vl::VisionConfig& c, const GridThw& grid,
+                        const Formats& f) {
+  const auto n = static_cast<double>(grid[1] * grid[2]);
+  const auto mergers = static_cast<double>(1 + c.deepstack_visual_indexes.size());
+  return tower_costs(c, grid, f,
+                     {1, &layer_norm, static_cast<double>(c.depth) * n * n, 4, mergers});
 }
 
 StageCosts prefill_costs(const llm::qwen2_vl::DecoderConfig& c, std::int64_t n, const Formats& f) {

@@ -12,6 +12,7 @@
 #include "llm/qwen2_vl/config.h"
 #include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
+#include "vision/qwen3_vl/config.h"
 
 namespace reelm::bench {
 
@@ -52,6 +53,10 @@ StageCosts vision_costs(const vision::qwen2_vl::VisionConfig& config, const Grid
                         const Formats& formats);
 /// The same where most blocks attend inside of windows.
 StageCosts vision_costs(const vision::qwen2_5_vl::VisionConfig& config, const GridThw& grid,
+                        const Formats& formats);
+
+/// The same with learned positions, and a merger for each block that deep-stack features come from.
+StageCosts vision_costs(const vision::qwen3_vl::VisionConfig& config, const GridThw& grid,
                         const Formats& formats);
 
 /// A prompt of n tokens into an empty cache: "merge", then "prefill" with qkv, rotary, kv_write,

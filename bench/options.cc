@@ -16,6 +16,7 @@
 #include "llm/chatglm2/version.h"
 #include "llm/qwen/config.h"
 #include "llm/qwen2_5_vl/config.h"
+#include "llm/qwen3_vl/config.h"
 
 namespace reelm::bench {
 
@@ -84,6 +85,12 @@ pipeline::SyntheticSizes sizes_of(const ModelFiles& files, const Limits& limits)
   if (model_type == "qwen2_5_vl") {
     return {llm::qwen2_5_vl::load_config(files, limits).decoder,
             vision::qwen2_5_vl::load_vision_config(files, limits), true, model_type};
+  }
+  if (model_type == "qwen3_vl") {
+    auto decoder = llm::qwen3_vl::load_decoder_config(files, limits);
+    const auto vision = vision::qwen3_vl::load_vision_config(files, limits);
+    decoder.deepstack_layers = std::ssize(vision.deepstack_visual_indexes);
+    return {decoder, vision, true, model_type};
   }
   return {llm::qwen2_vl::load_decoder_config(files, limits),
           vision::qwen2_vl::load_vision_config(files, limits), true, model_type};

@@ -7,6 +7,7 @@
 #include "core/checked.h"
 #include "core/throw.h"
 #include "llm/sampler.h"
+#include "pipeline/prompt_prefill.h"
 #include "preprocess/patch_reader.h"
 
 namespace reelm::bench {
@@ -61,7 +62,7 @@ class Runner {
   double vit_ms_ = 0.0;
   bool is_image_ = false;
   AlignedBuffer<float> pixels_;  // of one slice, for a grid
-  AlignedBuffer<float> embeds_;  // [vision_tokens, hidden_size]
+  AlignedBuffer<float> embeds_;  // [vision_tokens, PromptPrefill::row_size]
   Prompt prompt_;
 };
 
@@ -104,7 +105,7 @@ void Runner::plan() {
 void Runner::size_prompt() {
   out_.prompt_tokens = choose_prompt_tokens(model_, workload_, out_.vision_tokens);
   embeds_ = AlignedBuffer<float>(
-      static_cast<std::size_t>(out_.vision_tokens * model_.decoder->hidden_size()));
+      static_cast<std::size_t>(out_.vision_tokens * pipeline::PromptPrefill::row_size(model_)));
 }
 
 void Runner::add_costs() {
@@ -143,12 +144,12 @@ void Runner::add_costs() {
 }
 
 void Runner::encode(const PatchBatch& slice, std::int64_t index) {
-  const std::int64_t hidden = model_.decoder->hidden_size();
+  const std::int64_t width = pipeline::PromptPrefill::row_size(model_);
   const std::int64_t rows = out_.vision_tokens / out_.grid[0];
   const Trace::Scope scope(&vision_trace_);
   const TimelineSpan span("vit", SpanKind::kStage, {"slice", index});
   const auto begin = Clock::now();
-  model_.vision->encode(slice, {embeds_.data() + index * rows * hidden, {rows, hidden}}, nullptr);
+  model_.vision->encode(slice, {embeds_.data() + index * rows * width, {rows, width}}, nullptr);
   vit_ms_ += ms_since(begin);
 }
 
@@ -230,8 +231,8 @@ void Runner::repetition(llm::KvCache& cache) {
       "prefill",
       [&] { prompt_ = made_up_prompt(model_, n, out_.grid, out_.vision_tokens, is_image_); },
       [&] {
-        const TensorView<const float> rows(embeds_.data(),
-                                           {out_.vision_tokens, model_.decoder->hidden_size()});
+        const TensorView<const float> rows(
+            embeds_.data(), {out_.vision_tokens, pipeline::PromptPrefill::row_size(model_)});
         model_.decoder->prefill({prompt_.ids, {prompt_.positions.ids.data(), {3, n}}, rows}, cache,
                                 logits, nullptr);
       });

@@ -10,6 +10,9 @@ namespace reelm::kernels {
 
 namespace {
 
+// 16K elements take about 4 us: less is not worth waking a thread for.
+constexpr std::int64_t kGrainElements = 16384;
+
 using NormFn = void (*)(const NormArgs&, std::int64_t, std::int64_t);
 
 /// Operations an element, what is shared by a row not counted: RMSNorm squares, sums, scales twice;
@@ -27,8 +30,8 @@ SpanFacts facts_of(const NormArgs& args, std::int64_t rows) {
 void run(const char* name, NormFn norm, const NormArgs& args, std::int64_t rows) {
   TimelineSpan span(name, SpanKind::kKernel);
   if (span.recorded()) span.tell(facts_of(args, rows));
-  // 16K elements take about 4 us: less is not worth waking a thread for.
-  const std::int64_t grain = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(args.d, 1));
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, kGrainElements / std::max<std::int64_t>(args.d, 1));
   parallel_for(rows, grain, [&](std::int64_t begin, std::int64_t end) { norm(args, begin, end); });
 }
 
@@ -73,6 +76,23 @@ void add_rms_norm(TensorView<float> residual, TensorView<const float> delta, con
                   float eps, TensorView<float> y) {
   run("add_rms_norm", use_table().rms_norm, add_args(residual, delta, weight, nullptr, eps, y),
       y.size(0));
+}
+
+void head_rms_norm(TensorView<float> x, const float* weight, float eps) {
+  REELM_CHECK(x.rank() == 3 && (x.size(2) <= 1 || x.stride(2) == 1));
+  const NormFn norm = use_table().rms_norm;
+  const std::int64_t rows = x.size(0), heads = x.size(1), d = x.size(2);
+  const auto args_of = [&](std::int64_t row) {
+    const TensorView<float> view(x.row(row), {heads, d}, {x.stride(1), 1});
+    return plain_args(view, weight, nullptr, eps, view);
+  };
+  TimelineSpan span("head_rms_norm", SpanKind::kKernel);
+  if (span.recorded() && rows > 0) span.tell(facts_of(args_of(0), rows * heads));
+  const std::int64_t per_row = std::max<std::int64_t>(1, heads * d);
+  parallel_for(rows, std::max<std::int64_t>(1, kGrainElements / per_row),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t row = begin; row < end; ++row) norm(args_of(row), 0, heads);
+               });
 }
 
 void layer_norm(TensorView<const float> x, const float* weight, const float* bias, float eps,

@@ -13,6 +13,10 @@ void rms_norm(TensorView<const float> x, const float* weight, float eps, TensorV
 void add_rms_norm(TensorView<float> residual, TensorView<const float> delta, const float* weight,
                   float eps, TensorView<float> y);
 
+/// Every head by itself, in place: x [n, heads, head_dim] (any stride of the first two), weight
+/// [head_dim]. Source: q_norm and k_norm of Qwen3VLTextAttention (transformers).
+void head_rms_norm(TensorView<float> x, const float* weight, float eps);
+
 /// y = (x - mean) / sqrt(var + eps) * weight + bias, row by row; biased variance as torch. x, y [m,
 /// d].
 void layer_norm(TensorView<const float> x, const float* weight, const float* bias, float eps,

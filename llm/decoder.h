@@ -18,7 +18,9 @@ struct PromptInput {
   std::span<const TokenId> ids;                 // [n]
   TensorView<const std::int64_t> position_ids;  // [3, n]: t, h, w of M-RoPE
   /// Rows that stand in for the image and video placeholder tokens among `ids`, in their order:
-  /// [n_vision_tokens, hidden_size]; exactly as many rows as there are placeholders.
+  /// [n_vision_tokens, hidden_size]; exactly as many rows as there are placeholders. Of families
+  /// with deep-stack features [n_vision_tokens, (1 + k) * hidden_size]: those that are added to the
+  /// residual behind each of the first k layers stand behind the row's own values.
   TensorView<const float> vision_embeds;
   /// Tokens of the whole prompt where this is its first piece; at least ids.size() is assumed.
   /// Position encodings that stretch with the prompt go by that of the one a cache begins with.

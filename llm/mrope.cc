@@ -97,6 +97,21 @@ MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const Vis
   return out;
 }
 
+std::vector<std::int64_t> interleaved_mrope_section(std::span<const std::int64_t, 3> section) {
+  const std::int64_t half = section[0] + section[1] + section[2];
+  std::vector<std::int64_t> out;
+  for (std::int64_t j = 0; j < half; ++j) {
+    const auto turn = static_cast<std::size_t>(j % 3);
+    const std::size_t part = j < 3 * section[turn] ? turn : 0;
+    if (out.empty() || (out.size() - 1) % 3 != part) {
+      while (out.size() % 3 != part) out.push_back(0);
+      out.push_back(0);
+    }
+    ++out.back();
+  }
+  return out;
+}
+
 std::vector<float> rope_inv_freq(double theta, std::int64_t head_dim) {
   std::vector<float> out(static_cast<std::size_t>(head_dim / 2));
   for (std::size_t j = 0; j < out.size(); ++j) {

@@ -51,12 +51,17 @@ MropePositions mrope_positions(std::span<const TokenId> ids, std::span<const Vis
                                std::int64_t spatial_merge_size, const VisionTokenIds& tokens,
                                std::int64_t start = 0, PositionRule rule = PositionRule::kPaper);
 
-/// Fills cos and sin [n, head_dim / 2] for position_ids [3, n]: frequency j turns with t, h or w as
-/// mrope_section says (its sizes sum to head_dim / 2).
-/// Source: Qwen2VLRotaryEmbedding (transformers 5.23).
+/// Fills cos and sin [n, head_dim / 2] for position_ids [3, n]: of the frequencies in order, as
+/// many as mrope_section says turn with t, h, w, and where there are more than three sizes with t,
+/// h, w again (they sum to head_dim / 2). Source: Qwen2VLRotaryEmbedding (transformers 5.23).
 void mrope_table(TensorView<const std::int64_t> position_ids, std::span<const float> inv_freq,
                  std::span<const std::int64_t> mrope_section, TensorView<float> cos,
                  TensorView<float> sin);
+
+/// What stands for the three sizes of a mrope_section in mrope_table where frequencies take turns:
+/// t, h, w, t, h, w, and so on; t alone where h or w have had as many as `section` says.
+/// Source: Qwen3VLTextRotaryEmbedding.recomposition_frequencies (transformers 5.23).
+std::vector<std::int64_t> interleaved_mrope_section(std::span<const std::int64_t, 3> section);
 
 /// 1 / theta^(2j / head_dim), in f32 as the reference; [head_dim / 2].
 std::vector<float> rope_inv_freq(double theta, std::int64_t head_dim);

@@ -77,7 +77,7 @@ class Observer {
     (void)position_ids;
     (void)rope_delta;
   }
-  /// All vision rows of the turn in prompt order, [n_vision_tokens, hidden_size].
+  /// All vision rows of the turn in prompt order, [n_vision_tokens, VisionEncoder::row_size()].
   virtual void on_vision_embeds(TensorView<const float> embeds) { (void)embeds; }
   /// Logits [vocab_size] that token number `index` of the answer is chosen from, after guidance.
   virtual void on_logits(std::int64_t index, TensorView<const float> logits) {

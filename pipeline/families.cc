@@ -12,10 +12,12 @@
 #include "llm/qwen2/decoder.h"
 #include "llm/qwen2_5_vl/config.h"
 #include "llm/qwen2_vl/config.h"
+#include "llm/qwen3_vl/decoder.h"
 #include "pipeline/chat_template.h"
 #include "pipeline/prompt_format.h"
 #include "vision/qwen2_5_vl/encoder.h"
 #include "vision/qwen2_vl/encoder.h"
+#include "vision/qwen3_vl/encoder.h"
 
 namespace reelm::pipeline {
 
@@ -50,6 +52,25 @@ void build_qwen2_5_vl(Model& model, const layers::WeightReader& reader, const Li
   model.decoder = llm::qwen2::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
 
+void build_qwen3_vl(Model& model, const layers::WeightReader& reader, const Limits& limits) {
+  auto decoder = llm::qwen3_vl::load_decoder_config(model.files, limits);
+  const auto vision = vision::qwen3_vl::load_vision_config(model.files, limits);
+  check_vision_width(model, "out_hidden_size", vision.hidden_size, decoder.hidden_size);
+  decoder.deepstack_layers = std::ssize(vision.deepstack_visual_indexes);
+  if (decoder.deepstack_layers > decoder.num_hidden_layers) {
+    throw_error(
+        ErrorCode::kFormat,
+        "{}: vision_config.deepstack_visual_indexes has {} blocks, expected at most as many "
+        "as the decoder has layers, {}",
+        model.files.where("config.json"), decoder.deepstack_layers, decoder.num_hidden_layers);
+  }
+  model.tokens.placeholders = decoder.vision_tokens;
+  model.slice_timestamps = true;
+  model.default_system = load_default_system(model.files, limits);
+  model.vision = vision::qwen3_vl::make_encoder(vision, reader, compute_type(model.dtypes.vision));
+  model.decoder = llm::qwen3_vl::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
+}
+
 void build_qwen2(Model& model, const layers::WeightReader& reader, const Limits& limits) {
   const auto decoder = llm::qwen2::load_decoder_config(model.files, limits);
   model.default_system = load_default_system(model.files, limits).value_or(kDefaultSystemPrompt);
@@ -82,6 +103,8 @@ constexpr Family kFamilies[] = {
      "Qwen2.5-VL-3B, 7B, 32B, 72B (-Instruct)", build_qwen2_5_vl},
     {"qwen2_vl", nullptr, "Qwen2-VL", "text, images, videos", "Qwen2-VL-2B, 7B, 72B (-Instruct)",
      build_qwen2_vl},
+    {"qwen3_vl", nullptr, "Qwen3-VL", "text, images, videos",
+     "Qwen3-VL-2B, 4B, 8B, 32B (-Instruct)", build_qwen3_vl},
 };
 
 /// Whether config.json says that the model is of this family; `model_type` is what it says there.

@@ -314,6 +314,7 @@ Model Model::replica() const {
           .prompt_format = prompt_format,
           .tokens = tokens,
           .tokens_per_second = tokens_per_second,
+          .slice_timestamps = slice_timestamps,
           .default_system = default_system};
 }
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -101,7 +102,10 @@ struct Model {
   const PromptFormat* prompt_format = &chatml_format();  ///< never null; lives forever
   PromptTokens tokens;                                   ///< of ChatML
   double tokens_per_second = 0;  ///< positions in a second of video; 0: one a temporal patch
-  std::string default_system = kDefaultSystemPrompt;  ///< of prompts without a system message
+  /// Each temporal patch of a video is a grid of its own in the prompt, behind its time as text.
+  bool slice_timestamps = false;
+  /// Of prompts without a system message; none: they stay without.
+  std::optional<std::string> default_system = kDefaultSystemPrompt;
 
   /// Another model over the same weights and tokenizer, for a second request at the same time: its
   /// encoder and decoder have workspaces of their own. Throws Error{kOutOfMemory}.

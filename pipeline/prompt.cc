@@ -38,6 +38,22 @@ class PromptBuilder {
   std::vector<llm::TokenId> ids_;
 };
 
+void add_medium(const PromptTokens& tokens, const MediaTokens& medium, PromptBuilder& out) {
+  const auto run = [&](std::int64_t placeholders) {
+    out.special(tokens.vision_start);
+    out.special(medium.is_image ? tokens.placeholders.image : tokens.placeholders.video,
+                placeholders);
+    out.special(tokens.vision_end);
+  };
+  if (medium.slice_texts.empty()) return run(medium.n_vision_tokens);
+  if (medium.wrapped) out.special(tokens.vision_start);
+  for (const std::string& text : medium.slice_texts) {
+    out.text(text);
+    run(medium.n_vision_tokens / std::ssize(medium.slice_texts));
+  }
+  if (medium.wrapped) out.special(tokens.vision_end);
+}
+
 }  // namespace
 
 std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const PromptTokens& tokens,
@@ -75,11 +91,7 @@ std::vector<llm::TokenId> chat_prompt(const llm::Tokenizer& tokenizer, const Pro
         continue;
       }
       REELM_CHECK(next_medium < media.size());
-      const MediaTokens& medium = media[next_medium++];
-      out.special(tokens.vision_start);
-      out.special(medium.is_image ? tokens.placeholders.image : tokens.placeholders.video,
-                  medium.n_vision_tokens);
-      out.special(tokens.vision_end);
+      add_medium(tokens, media[next_medium++], out);
     }
     close();
   }

@@ -18,10 +18,15 @@ namespace reelm::pipeline {
 struct MediaTokens {
   bool is_image = false;
   std::int64_t n_vision_tokens = 0;
+  /// Of a video whose temporal patches each stand between vision tokens of their own: the text
+  /// before each of them. None: one run of placeholders for the whole medium.
+  std::vector<std::string> slice_texts = {};
+  bool wrapped = false;  ///< with slice_texts: vision tokens stand around all of it as well
 };
 
 /// ChatML: `<|im_start|>role\n...<|im_end|>\n` for each message, then `<|im_start|>assistant\n`;
-/// media as `<|vision_start|>` placeholders `<|vision_end|>` where they stand. `default_system`, of
+/// media as `<|vision_start|>` placeholders `<|vision_end|>` where they stand (or many of those,
+/// MediaTokens::slice_texts). `default_system`, of
 /// a first turn only, is the system message before messages that do not begin with one. `media` are
 /// those of all messages in order. Text never yields special tokens, whatever it spells. Throws
 /// Error{kInvalidArgument}: an unknown role, no messages. Source: chat_template.json of

@@ -15,6 +15,10 @@ std::int64_t PromptPrefill::rows_held(const Model& model, const Request& request
   return std::min(turn.vision_tokens, model.decoder->prefill_rows() - 1 + slice);
 }
 
+std::int64_t PromptPrefill::row_size(const Model& model) {
+  return model.vision == nullptr ? model.decoder->hidden_size() : model.vision->row_size();
+}
+
 PromptPrefill::PromptPrefill(Model& model, const Request& request, const PlannedTurn& turn,
                              llm::KvCache& cache)
     : model_(model),
@@ -22,8 +26,8 @@ PromptPrefill::PromptPrefill(Model& model, const Request& request, const Planned
       turn_(turn),
       cache_(cache),
       keep_(request.observer != nullptr),
-      rows_(static_cast<std::size_t>(rows_held(model, request, turn) *
-                                     model.decoder->hidden_size())) {}
+      row_size_(row_size(model)),
+      rows_(static_cast<std::size_t>(rows_held(model, request, turn) * row_size_)) {}
 
 bool PromptPrefill::is_vision(std::int64_t token) const {
   const llm::TokenId id = turn_.ids[static_cast<std::size_t>(token)];
@@ -31,10 +35,9 @@ bool PromptPrefill::is_vision(std::int64_t token) const {
 }
 
 TensorView<float> PromptPrefill::reserve(std::int64_t rows) {
-  const std::int64_t hidden = model_.decoder->hidden_size();
-  REELM_CHECK(static_cast<std::size_t>((filled_ + rows) * hidden) <= rows_.size());
+  REELM_CHECK(static_cast<std::size_t>((filled_ + rows) * row_size_) <= rows_.size());
   reserved_ = rows;
-  return {rows_.data() + filled_ * hidden, {rows, hidden}};
+  return {rows_.data() + filled_ * row_size_, {rows, row_size_}};
 }
 
 void PromptPrefill::add() {
@@ -53,7 +56,7 @@ void PromptPrefill::add() {
 void PromptPrefill::finish(TensorView<float> logits) {
   const auto n = static_cast<std::int64_t>(turn_.ids.size());
   if (request_.observer != nullptr) {
-    request_.observer->on_vision_embeds({rows_.data(), {filled_, model_.decoder->hidden_size()}});
+    request_.observer->on_vision_embeds({rows_.data(), {filled_, row_size_}});
     request_.observer->on_prompt(turn_.ids, {turn_.positions.ids.data(), {3, n}},
                                  turn_.positions.rope_delta);
   }
@@ -63,7 +66,6 @@ void PromptPrefill::finish(TensorView<float> logits) {
 void PromptPrefill::piece(std::int64_t end, TensorView<float> logits) {
   TraceSpan span("prefill", SpanKind::kStage, {"tokens", end - prefilled_});
   const auto n = static_cast<std::int64_t>(turn_.ids.size());
-  const std::int64_t hidden = model_.decoder->hidden_size();
   const std::int64_t rows = end - prefilled_;
   std::int64_t vision = 0;
   for (std::int64_t i = prefilled_; i < end; ++i) vision += is_vision(i) ? 1 : 0;
@@ -72,14 +74,14 @@ void PromptPrefill::piece(std::int64_t end, TensorView<float> logits) {
   model_.decoder->prefill({std::span(turn_.ids).subspan(static_cast<std::size_t>(prefilled_),
                                                         static_cast<std::size_t>(rows)),
                            {turn_.positions.ids.data() + prefilled_, {3, rows}, {n, 1}},
-                           {rows_.data() + first_ * hidden, {vision, hidden}},
+                           {rows_.data() + first_ * row_size_, {vision, row_size_}},
                            n},
                           cache_, logits, request_.cancel);
   prefilled_ = end;
   if (request_.on_progress) request_.on_progress({"prefill", prefilled_, n});
   first_ += vision;
   if (keep_ || first_ == 0) return;
-  std::copy(rows_.data() + first_ * hidden, rows_.data() + filled_ * hidden, rows_.data());
+  std::copy(rows_.data() + first_ * row_size_, rows_.data() + filled_ * row_size_, rows_.data());
   filled_ -= first_;
   first_ = 0;
 }

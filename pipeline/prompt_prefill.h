@@ -17,7 +17,7 @@ class PromptPrefill {
   /// All of them outlive the object; `cache` has room for the prompt. Throws Error{kOutOfMemory}.
   PromptPrefill(Model& model, const Request& request, const PlannedTurn& turn, llm::KvCache& cache);
 
-  /// Where the next `rows` vision rows go: [rows, hidden_size], valid until add().
+  /// Where the next `rows` vision rows go: [rows, row_size()], valid until add().
   TensorView<float> reserve(std::int64_t rows);
   /// The rows reserved are written: prefills the whole pieces that are complete now. Throws as
   /// Decoder::prefill; the cache then holds the pieces before.
@@ -26,6 +26,8 @@ class PromptPrefill {
   /// add().
   void finish(TensorView<float> logits);
 
+  /// Values of a vision row: VisionEncoder::row_size().
+  static std::int64_t row_size(const Model& model);
   /// Vision rows held at most during a turn.
   static std::int64_t rows_held(const Model& model, const Request& request,
                                 const PlannedTurn& turn);
@@ -39,8 +41,9 @@ class PromptPrefill {
   const Request& request_;
   const PlannedTurn& turn_;
   llm::KvCache& cache_;
-  const bool keep_;             // rows of pieces already taken in
-  AlignedBuffer<float> rows_;   // [capacity, hidden_size]
+  const bool keep_;  // rows of pieces already taken in
+  const std::int64_t row_size_;
+  AlignedBuffer<float> rows_;   // [capacity, row_size]
   std::int64_t first_ = 0;      // row of the first vision token not prefilled
   std::int64_t filled_ = 0;     // rows written
   std::int64_t reserved_ = 0;   // rows reserved behind them

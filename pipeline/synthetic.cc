@@ -9,9 +9,11 @@
 #include "llm/chatglm2/decoder.h"
 #include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
+#include "llm/qwen3_vl/decoder.h"
 #include "pipeline/synthetic_tokenizer.h"
 #include "vision/qwen2_5_vl/encoder.h"
 #include "vision/qwen2_vl/encoder.h"
+#include "vision/qwen3_vl/encoder.h"
 
 namespace reelm::pipeline {
 
@@ -53,8 +55,12 @@ void want_tower(std::vector<Wanted>& out, const vision::TowerSizes& c, WantBlock
     want_linear(out, block + "attn.qkv", 3 * c.embed_dim, c.embed_dim, true);
     want_linear(out, block + "attn.proj", c.embed_dim, c.embed_dim, true);
   }
-  want_linear(out, visual + "merger.mlp.0", c.merged_dim(), c.merged_dim(), true);
-  want_linear(out, visual + "merger.mlp.2", c.hidden_size, c.merged_dim(), true);
+}
+
+void want_merger(std::vector<Wanted>& out, const vision::TowerSizes& c, const std::string& fc1,
+                 const std::string& fc2) {
+  want_linear(out, fc1, c.merged_dim(), c.merged_dim(), true);
+  want_linear(out, fc2, c.hidden_size, c.merged_dim(), true);
 }
 
 void want_vision(std::vector<Wanted>& out, const vision::qwen2_vl::VisionConfig& c) {
@@ -65,6 +71,7 @@ void want_vision(std::vector<Wanted>& out, const vision::qwen2_vl::VisionConfig&
     want_linear(out, block + "mlp.fc2", c.embed_dim, c.intermediate_size, true);
   });
   want_layer_norm(out, "visual.merger.ln_q", c.embed_dim);
+  want_merger(out, c, "visual.merger.mlp.0", "visual.merger.mlp.2");
 }
 
 void want_vision(std::vector<Wanted>& out, const vision::qwen2_5_vl::VisionConfig& c) {
@@ -76,6 +83,26 @@ void want_vision(std::vector<Wanted>& out, const vision::qwen2_5_vl::VisionConfi
     want_linear(out, block + "mlp.down_proj", c.embed_dim, c.intermediate_size, true);
   });
   out.push_back({"visual.merger.ln_q.weight", {c.embed_dim}, true});
+  want_merger(out, c, "visual.merger.mlp.0", "visual.merger.mlp.2");
+}
+
+void want_vision(std::vector<Wanted>& out, const vision::qwen3_vl::VisionConfig& c) {
+  want_tower(out, c, [&](const std::string& block) {
+    want_layer_norm(out, block + "norm1", c.embed_dim);
+    want_layer_norm(out, block + "norm2", c.embed_dim);
+    want_linear(out, block + "mlp.linear_fc1", c.intermediate_size, c.embed_dim, true);
+    want_linear(out, block + "mlp.linear_fc2", c.embed_dim, c.intermediate_size, true);
+  });
+  out.push_back({"visual.patch_embed.proj.bias", {c.embed_dim}});
+  out.push_back({"visual.pos_embed.weight", {c.num_position_embeddings, c.embed_dim}});
+  const auto merger = [&](const std::string& name, std::int64_t normed) {
+    want_layer_norm(out, name + ".norm", normed);
+    want_merger(out, c, name + ".linear_fc1", name + ".linear_fc2");
+  };
+  merger("visual.merger", c.embed_dim);
+  for (std::size_t i = 0; i < c.deepstack_visual_indexes.size(); ++i) {
+    merger("visual.deepstack_merger_list." + std::to_string(i), c.merged_dim());
+  }
 }
 
 void want_decoder(std::vector<Wanted>& out, const llm::qwen2_vl::DecoderConfig& c) {
@@ -86,9 +113,14 @@ void want_decoder(std::vector<Wanted>& out, const llm::qwen2_vl::DecoderConfig& 
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     out.push_back({layer + "input_layernorm.weight", {c.hidden_size}, true});
     out.push_back({layer + "post_attention_layernorm.weight", {c.hidden_size}, true});
-    want_linear(out, layer + "self_attn.q_proj", q, c.hidden_size, true);
-    want_linear(out, layer + "self_attn.k_proj", kv, c.hidden_size, true);
-    want_linear(out, layer + "self_attn.v_proj", kv, c.hidden_size, true);
+    // Families that norm heads have no biases there.
+    want_linear(out, layer + "self_attn.q_proj", q, c.hidden_size, !c.qk_norm);
+    want_linear(out, layer + "self_attn.k_proj", kv, c.hidden_size, !c.qk_norm);
+    want_linear(out, layer + "self_attn.v_proj", kv, c.hidden_size, !c.qk_norm);
+    if (c.qk_norm) {
+      out.push_back({layer + "self_attn.q_norm.weight", {c.head_dim}, true});
+      out.push_back({layer + "self_attn.k_norm.weight", {c.head_dim}, true});
+    }
     want_linear(out, layer + "self_attn.o_proj", c.hidden_size, q, false);
     want_linear(out, layer + "mlp.gate_proj", c.intermediate_size, c.hidden_size, false);
     want_linear(out, layer + "mlp.up_proj", c.intermediate_size, c.hidden_size, false);
@@ -160,7 +192,8 @@ struct DecoderKind {
 };
 constexpr DecoderKind kDecoderKinds[] = {{"chatglm2", want_chatglm2, make_chatglm2},
                                          {"qwen", want_qwen, make_qwen},
-                                         {"qwen2", want_decoder, llm::qwen2::make_decoder}};
+                                         {"qwen2", want_decoder, llm::qwen2::make_decoder},
+                                         {"qwen3_vl", want_decoder, llm::qwen3_vl::make_decoder}};
 
 const DecoderKind& decoder_kind(const std::string& name) {
   const auto* const it = std::find_if(std::begin(kDecoderKinds), std::end(kDecoderKinds),
@@ -280,6 +313,8 @@ Model make_synthetic_model(std::string_view name, const ModelDtypes& dtypes, std
   model.tokens.vision_start = *model.tokenizer->special_id("<|vision_start|>");
   model.tokens.vision_end = *model.tokenizer->special_id("<|vision_end|>");
   model.tokens.placeholders = sizes.decoder.vision_tokens;
+  model.slice_timestamps = sizes.slice_timestamps;
+  model.preprocessor.patch_size = sizes.tower().patch_size;
   return model;
 }
 

@@ -1,5 +1,6 @@
 #include "pipeline/synthetic_sizes.h"
 
+#include <array>
 #include <utility>
 
 #include "core/throw.h"
@@ -104,6 +105,54 @@ SyntheticSizes sizes_2_5_3b() {
 
 SyntheticSizes sizes_2_5_7b() { return with_tower_2_5(decoder_7b()); }
 
+/// The decoder as Qwen3-VL has it, before a tower of its kind.
+SyntheticSizes as_qwen3_vl(SyntheticSizes sizes, const vision::qwen3_vl::VisionConfig& vision,
+                           std::int64_t head_dim) {
+  sizes.vision = vision;
+  sizes.model_type = "qwen3_vl";
+  sizes.decoder_kind = "qwen3_vl";
+  sizes.slice_timestamps = true;
+  sizes = complete(sizes);
+  sizes.decoder.head_dim = head_dim;
+  sizes.decoder.qk_norm = true;
+  sizes.decoder.deepstack_layers = std::ssize(vision.deepstack_visual_indexes);
+  const std::int64_t half = head_dim / 2, spatial = half * 5 / 16;  // 24, 20, 20 of 64
+  sizes.decoder.mrope_section =
+      llm::interleaved_mrope_section(std::array{half - 2 * spatial, spatial, spatial});
+  return sizes;
+}
+
+/// Of Qwen3-VL-2B and 4B.
+vision::qwen3_vl::VisionConfig smaller_tower_3() {
+  vision::qwen3_vl::VisionConfig vision;
+  vision.depth = 24;
+  vision.embed_dim = 1024;
+  vision.intermediate_size = 4096;
+  vision.deepstack_visual_indexes = {5, 11, 17};
+  return vision;
+}
+
+SyntheticSizes decoder_3(std::int64_t hidden_size, std::int64_t intermediate_size,
+                         std::int64_t layers, std::int64_t heads, bool tied) {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = hidden_size;
+  sizes.decoder.intermediate_size = intermediate_size;
+  sizes.decoder.num_hidden_layers = layers;
+  sizes.decoder.num_attention_heads = heads;
+  sizes.decoder.num_key_value_heads = 8;
+  sizes.decoder.vocab_size = 151936;
+  sizes.decoder.tie_word_embeddings = tied;
+  return sizes;
+}
+
+SyntheticSizes sizes_3_2b() {
+  return as_qwen3_vl(decoder_3(2048, 6144, 28, 16, true), smaller_tower_3(), 128);
+}
+SyntheticSizes sizes_3_4b() {
+  return as_qwen3_vl(decoder_3(2560, 9728, 36, 32, true), smaller_tower_3(), 128);
+}
+SyntheticSizes sizes_3_8b() { return as_qwen3_vl(decoder_3(4096, 12288, 36, 32, false), {}, 128); }
+
 SyntheticSizes sizes_text_0_5b() {
   SyntheticSizes sizes;
   sizes.decoder.hidden_size = 896;
@@ -175,6 +224,17 @@ SyntheticSizes sizes_tiny_2_5() {
   return sizes;
 }
 
+SyntheticSizes sizes_tiny_3() {
+  vision::qwen3_vl::VisionConfig vision;
+  vision.depth = 2;
+  vision.embed_dim = 32;
+  vision.num_heads = 2;
+  vision.intermediate_size = 128;
+  vision.num_position_embeddings = 36;
+  vision.deepstack_visual_indexes = {0};
+  return as_qwen3_vl(tiny_decoder(), vision, 32);
+}
+
 struct Named {
   const char* name;
   SyntheticSizes (*sizes)();
@@ -183,11 +243,15 @@ constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
                             {"synthetic:qwen2-vl-7b", sizes_7b},
                             {"synthetic:qwen2.5-vl-3b", sizes_2_5_3b},
                             {"synthetic:qwen2.5-vl-7b", sizes_2_5_7b},
+                            {"synthetic:qwen3-vl-2b", sizes_3_2b},
+                            {"synthetic:qwen3-vl-4b", sizes_3_4b},
+                            {"synthetic:qwen3-vl-8b", sizes_3_8b},
                             {"synthetic:qwen2-0.5b", sizes_text_0_5b},
                             {"synthetic:qwen-7b", sizes_qwen_7b},
                             {"synthetic:chatglm2-6b", sizes_chatglm2_6b},
                             {"synthetic:tiny", sizes_tiny},
                             {"synthetic:tiny-qwen2.5-vl", sizes_tiny_2_5},
+                            {"synthetic:tiny-qwen3-vl", sizes_tiny_3},
                             {"synthetic:tiny-text", sizes_tiny_text},
                             {"synthetic:tiny-qwen", sizes_tiny_qwen},
                             {"synthetic:tiny-chatglm2", sizes_tiny_chatglm2}};

@@ -9,17 +9,22 @@
 #include "llm/qwen2_vl/config.h"
 #include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
+#include "vision/qwen3_vl/config.h"
 
 namespace reelm::pipeline {
 
 /// The two halves of a model's config.json.
 struct SyntheticSizes {
   llm::qwen2_vl::DecoderConfig decoder;
-  std::variant<vision::qwen2_vl::VisionConfig, vision::qwen2_5_vl::VisionConfig> vision;
+  std::variant<vision::qwen2_vl::VisionConfig, vision::qwen2_5_vl::VisionConfig,
+               vision::qwen3_vl::VisionConfig>
+      vision;
   bool has_vision = true;  ///< false: a text model, and `vision` says nothing
   std::string model_type = "qwen2_vl";
-  /// Whose decoder it is: "qwen2", "qwen" or "chatglm2", a row of kDecoderKinds (synthetic.cc).
+  /// Whose decoder it is: "qwen2", "qwen", "qwen3_vl" or "chatglm2", a row of kDecoderKinds
+  /// (synthetic.cc).
   std::string decoder_kind = "qwen2";
+  bool slice_timestamps = false;  ///< Model::slice_timestamps
 
   /// What the towers of all families have.
   const vision::TowerSizes& tower() const {

@@ -57,6 +57,29 @@ float time_interval(const Model& model, const preprocess::MediaPlan& plan) {
       static_cast<double>(model.preprocessor.temporal_patch_size) / plan.sample_fps);
 }
 
+/// "<0.3 seconds>", as Qwen3VLProcessor.replace_video_token (transformers 5.23).
+std::vector<std::string> timestamps(const preprocess::MediaPlan& plan) {
+  std::vector<std::string> out;
+  for (const double seconds : plan.slice_seconds) {
+    out.push_back(fmt::format("<{:.1f} seconds>", seconds));
+  }
+  return out;
+}
+
+/// What stands for the medium in the prompt, and the grids of its runs of placeholders.
+void place_medium(const Model& model, const Request& request, const preprocess::MediaPlan& plan,
+                  std::vector<MediaTokens>& tokens, std::vector<llm::VisionGrid>& grids) {
+  MediaTokens& place = tokens.emplace_back(MediaTokens{plan.is_image, plan.n_vision_tokens});
+  if (plan.is_image || !model.slice_timestamps) {
+    grids.push_back({plan.grid_thw, time_interval(model, plan)});
+    return;
+  }
+  place.slice_texts = timestamps(plan);
+  place.wrapped = request.position_rule == llm::PositionRule::kInstalled;
+  const auto [t, h, w] = plan.grid_thw;
+  grids.insert(grids.end(), static_cast<std::size_t>(t), {{1, h, w}});
+}
+
 void check_text(const Limits& limits, const Request& request) {
   const auto& negative = request.generation.negative_prompt;
   std::int64_t bytes = negative ? std::ssize(*negative) : 0;
@@ -179,7 +202,7 @@ std::int64_t activation_bytes(const Model& model, const EngineOptions& options,
   constexpr auto kAhead = static_cast<std::int64_t>(SliceStream::kSlices);
   const std::int64_t held = std::min<std::int64_t>(slices, options.overlap ? kAhead : 1);
   const std::int64_t rows = PromptPrefill::rows_held(model, request, turn);
-  std::int64_t bytes = checked_mul(rows, model.decoder->hidden_size() * 4, "vision embeddings");
+  std::int64_t bytes = checked_mul(rows, PromptPrefill::row_size(model) * 4, "vision embeddings");
   bytes = checked_add(bytes, checked_mul(pixels, held, "patches"), "activations");
   bytes = checked_add(bytes, workspace, "activations");
   return checked_add(bytes, static_cast<std::int64_t>(model.decoder->workspace_bytes()),
@@ -209,8 +232,7 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   std::vector<MediaTokens> tokens;
   std::vector<llm::VisionGrid> grids;
   for (const PlannedMedium& medium : turn.media) {
-    tokens.push_back({medium.plan.is_image, medium.plan.n_vision_tokens});
-    grids.push_back({medium.plan.grid_thw, time_interval(model, medium.plan)});
+    place_medium(model, request, medium.plan, tokens, grids);
     turn.vision_tokens =
         checked_add(turn.vision_tokens, medium.plan.n_vision_tokens, "vision tokens");
   }
@@ -223,7 +245,7 @@ PlannedTurn plan_turn(const Model& model, const EngineOptions& options, const Re
   const bool first_turn = length == 0 && state.pending.empty();
   TurnPlace place = {
       .default_system = std::nullopt, .first_turn = first_turn, .rounds = state.rounds};
-  if (first_turn) place.default_system = model.default_system;
+  if (first_turn && model.default_system) place.default_system = *model.default_system;
   std::vector<Message> kept;
   const std::span<const Message> messages = messages_to_write(request, state, kept);
   turn.ids = state.pending;

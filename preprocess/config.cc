@@ -120,6 +120,9 @@ void read_shared(const Section& s, PreprocessorConfig& config) {
 }
 
 void read_video(const Section& s, PreprocessorConfig& config) {
+  config.bounds_whole_clips = json_string_or(s.object, "video_processor_type", s.where, "")
+                                  .starts_with("Qwen3VLVideoProcessor");
+  if (config.bounds_whole_clips) config.max_video_tokens = 768;
   const PixelBounds bounds = read_bounds(s);
   config.video_min_pixels = bounds.min;
   config.video_max_pixels = bounds.max;

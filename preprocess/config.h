@@ -25,6 +25,10 @@ struct PreprocessorConfig {
   std::optional<std::int64_t> image_max_pixels;
   std::optional<std::int64_t> video_min_pixels;  ///< pixels of one video frame after resizing
   std::optional<std::int64_t> video_max_pixels;
+  /// The file is of a Qwen3VLVideoProcessor: video_min_pixels and video_max_pixels are of all
+  /// frames of a video together. Only reference kHf goes by them (sampling_clip.h): qwen-vl-utils
+  /// bounds single frames.
+  bool bounds_whole_clips = false;
 
   std::optional<double> fps;               ///< frames to sample per second of video
   std::optional<std::int64_t> num_frames;  ///< frames to sample from a whole video
@@ -32,7 +36,7 @@ struct PreprocessorConfig {
   std::optional<std::int64_t> max_frames;
   /// Qwen2VLVideoProcessor's share of `max_video_tokens` per frame; off when the file says nothing.
   bool cap_pixels_per_frame = false;
-  std::int64_t max_video_tokens = 128'000;
+  std::int64_t max_video_tokens = 128'000;  ///< of a frame (768) where whole clips are bounded
 
   /// Pixels on each side of one vision token: sizes are rounded to multiples of it (28).
   std::int64_t factor() const noexcept { return patch_size * merge_size; }

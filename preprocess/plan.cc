@@ -9,6 +9,7 @@
 #include "preprocess/frame_budget.h"
 #include "preprocess/image.h"
 #include "preprocess/media_impl.h"
+#include "preprocess/sampling_clip.h"
 
 namespace reelm::preprocess {
 namespace {
@@ -17,8 +18,13 @@ namespace {
 SamplingOptions with_config(const SamplingOptions& options, const PreprocessorConfig& config,
                             bool image) {
   SamplingOptions o = options;
-  if (!o.min_pixels) o.min_pixels = image ? config.image_min_pixels : config.video_min_pixels;
-  if (!o.max_pixels) o.max_pixels = image ? config.image_max_pixels : config.video_max_pixels;
+  const bool of_frames = image || !config.bounds_whole_clips;
+  if (!o.min_pixels && of_frames) {
+    o.min_pixels = image ? config.image_min_pixels : config.video_min_pixels;
+  }
+  if (!o.max_pixels && of_frames) {
+    o.max_pixels = image ? config.image_max_pixels : config.video_max_pixels;
+  }
   // A bound that was asked for moves one that was not: --max-pixels below the model's minimum is
   // meant, not a contradiction.
   if (options.max_pixels && !options.min_pixels && o.min_pixels) {
@@ -55,16 +61,26 @@ Size upright_size(const StreamInfo& s, bool square_pixels) {
   return swapped ? Size{size.width, size.height} : size;
 }
 
-/// smart_resize, with an error that names the media.
-Size target_size(const MediaPlan& plan, const PreprocessorConfig& config, const PixelLimits& limits,
-                 const std::string& name) {
+/// What `size` gives, with an error that names the media: one that no limit leaves room for is not
+/// the caller's mistake.
+template <class SizeOf>
+Size naming(const std::string& name, SizeOf&& size, bool limits_fit = true) {
   try {
-    return smart_resize(plan.source, config.factor(), limits.min_pixels, limits.max_pixels,
-                        plan.reference);
+    return size();
   } catch (const Error& e) {
-    const bool limits_fit = limits.max_pixels >= static_cast<double>(limits.min_pixels);
     throw_error(limits_fit ? ErrorCode::kUnsupported : e.code(), "{}: {}", name, e.what());
   }
+}
+
+Size target_size(const MediaPlan& plan, const PreprocessorConfig& config, const PixelLimits& limits,
+                 const std::string& name) {
+  return naming(
+      name,
+      [&] {
+        return smart_resize(plan.source, config.factor(), limits.min_pixels, limits.max_pixels,
+                            plan.reference);
+      },
+      limits.max_pixels >= static_cast<double>(limits.min_pixels));
 }
 
 void plan_image(Media& media, const PreprocessorConfig& config, const SamplingOptions& options,
@@ -81,12 +97,35 @@ void plan_image(Media& media, const PreprocessorConfig& config, const SamplingOp
   finish_grid(plan, config, config.temporal_patch_size);
 }
 
-void choose_frames(const FrameIndex& index, const PreprocessorConfig& config,
-                   const SamplingOptions& o, const std::string& name, const Limits& limits,
-                   MediaPlan& plan) {
+/// Qwen3VLProcessor._calculate_timestamps (transformers 5.23).
+std::vector<double> slice_seconds(const MediaPlan& plan, const FrameIndex& index,
+                                  std::int64_t factor, SampleBy sample) {
+  const auto seconds = [&](std::size_t i) {
+    return sample == SampleBy::kTime ? plan.frame_pts[i] - index.pts.front()
+                                     : static_cast<double>(plan.frame_indices[i]) / index.fps;
+  };
+  std::vector<double> out;
+  const auto step = static_cast<std::size_t>(factor);
+  for (std::size_t i = 0; i + step <= plan.frame_indices.size(); i += step) {
+    out.push_back((seconds(i) + seconds(i + step - 1)) / 2);
+  }
+  return out;
+}
+
+/// Whether frames and sizes are those of Qwen3VLVideoProcessor.
+bool is_clip(const PreprocessorConfig& config, const SamplingOptions& o) {
+  return o.reference == Reference::kHf && config.bounds_whole_clips;
+}
+
+/// How many were chosen, before the last is repeated to fill a temporal patch.
+std::int64_t choose_frames(const FrameIndex& index, const PreprocessorConfig& config,
+                           const SamplingOptions& o, const std::string& name, const Limits& limits,
+                           MediaPlan& plan) {
   const std::int64_t factor = config.temporal_patch_size;
   plan.range = frame_range(index.size(), index.fps, o);
-  const std::int64_t n = frame_count(plan.range.count(), index.fps, factor, o);
+  const bool clip = is_clip(config, o);
+  const std::int64_t n = clip ? clip_frame_count(plan.range.count(), index.fps, o)
+                              : frame_count(plan.range.count(), index.fps, factor, o);
   if (n > limits.frames_kept) {
     throw_error(ErrorCode::kLimit, "{}: {} frames to sample, over the limit frames-kept ({})", name,
                 n, limits.frames_kept);
@@ -98,15 +137,21 @@ void choose_frames(const FrameIndex& index, const PreprocessorConfig& config,
     plan.warnings.push_back(fmt::format("{}: only {} frame{}: repeated to make {}", name,
                                         plan.range.count(), plan.range.count() == 1 ? "" : "s", n));
   }
-  plan.frame_indices = o.sample == SampleBy::kTime ? frame_indices_by_time(plan.range, n, index.pts)
-                                                   : frame_indices(plan.range, n, o.reference);
+  if (o.sample == SampleBy::kTime) {
+    plan.frame_indices = frame_indices_by_time(plan.range, n, index.pts);
+  } else {
+    plan.frame_indices =
+        clip ? clip_frame_indices(plan.range, n) : frame_indices(plan.range, n, o.reference);
+  }
   while (static_cast<std::int64_t>(plan.frame_indices.size()) % factor != 0) {
     plan.frame_indices.push_back(plan.frame_indices.back());
   }
   for (const std::int64_t i : plan.frame_indices) {
     plan.frame_pts.push_back(index.pts[static_cast<std::size_t>(i)]);
   }
+  plan.slice_seconds = slice_seconds(plan, index, factor, o.sample);
   plan.sample_fps = static_cast<double>(n) / static_cast<double>(plan.range.count()) * index.fps;
+  return n;
 }
 
 void plan_video(Media& media, const PreprocessorConfig& config, const SamplingOptions& options,
@@ -120,8 +165,13 @@ void plan_video(Media& media, const PreprocessorConfig& config, const SamplingOp
   plan.start_seconds = index.pts.front();
   plan.duration_seconds = index.end_seconds - index.pts.front();
   plan.source = upright_size(media.info().video(), o.square_pixels);
-  choose_frames(index, config, o, name, limits, plan);
+  const std::int64_t chosen = choose_frames(index, config, o, name, limits, plan);
   const auto n = static_cast<std::int64_t>(plan.frame_indices.size());
+  if (is_clip(config, o)) {
+    plan.resized = naming(name, [&] { return clip_size(plan.source, chosen, config, o); });
+    finish_grid(plan, config, n);
+    return;
+  }
   const PixelLimits pixels =
       video_pixel_limits(n, config.factor(), config.temporal_patch_size, o,
                          config.cap_pixels_per_frame ? config.max_video_tokens : 0);

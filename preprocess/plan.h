@@ -20,6 +20,9 @@ struct MediaPlan {
   /// Frames to take, in order and numbered as shown; a multiple of temporal_patch_size of them,
   /// with repeats where the video is too short. An image: {0, 0}.
   std::vector<std::int64_t> frame_indices;
+  /// Of a video, for each temporal patch: seconds from the start in the middle of its frames, as
+  /// the reference counts them (frame number / video_fps); with SampleBy::kTime true ones.
+  std::vector<double> slice_seconds;
   std::vector<double> frame_pts;  ///< true seconds of each on the stream's clock; an image: zeros
   std::int64_t total_frames = 0;  ///< frames of the whole video; an image: 1
   FrameRange range;               ///< the part sampled from

@@ -146,6 +146,38 @@ RANDOM = {
         "What do you see?",
         "--reference hf --positions installed --max-new-tokens 5",
     ),
+    "random_qwen3_vl_tied": (
+        "qwen3_vl_tied_bf16",
+        [MEDIA + "wide.mp4"],
+        "Which way?",
+        "--layers --min-pixels 12288 --max-pixels 36864 --max-new-tokens 5",
+    ),
+    "random_qwen3_vl_tied_text": (
+        "qwen3_vl_tied_bf16",
+        [],
+        "The red circle moves.",
+        "--layers --max-new-tokens 5",
+    ),
+    "random_qwen3_vl_odd": (
+        "qwen3_vl_odd_f32",
+        [MEDIA + "tall.mp4", MEDIA + "square.png"],
+        "Where does it go?",
+        "--layers --min-pixels 12288 --max-pixels 36864 --max-new-tokens 5",
+    ),
+    # Over one call of Decoder::prefill long, and from the middle of a clip.
+    "random_qwen3_vl_odd_long": (
+        "qwen3_vl_odd_f32",
+        [MEDIA + "long.mp4"],
+        "How does it move?",
+        "--from 0.4 --fps 4 --max-frames 30 --min-pixels 36864 --max-pixels 49152"
+        " --max-new-tokens 5",
+    ),
+    "random_qwen3_vl_odd_hf": (
+        "qwen3_vl_odd_f32",
+        [MEDIA + "small.webm", MEDIA + "odd.jpg"],
+        "What do you see?",
+        "--reference hf --positions installed --max-new-tokens 5",
+    ),
     "random_qwen2_head64": ("qwen2_head64_bf16", [], "The red circle moves.", "--layers"),
     "random_qwen2_head64_system": (
         "qwen2_head64_bf16",

@@ -32,7 +32,7 @@ DEMO = REPOSITORY / "models" / "demo"
 MAX_BYTES = 2_200_000
 VOCABULARY = 1024  # of the demo tokenizer
 # Families with a tower: what transformers calls their classes.
-VISION = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL"}
+VISION = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL"}
 NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # Ids of the demo tokenizer's special tokens.
 ENDOFTEXT, IM_END, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD = (
@@ -73,7 +73,7 @@ class Model:
     eps: float = 1e-6
     vocab: int = VOCABULARY
     tied: bool = True
-    # or "qwen2_5_vl"; or "qwen2": no tower, no processors, flat config, old names; or "qwen" or
+    # or "qwen2_5_vl", "qwen3_vl"; or "qwen2": no tower, no processors, flat config, old names; or "qwen" or
     # "chatglm2": the same, other names
     family: str = "qwen2_vl"
     # tower
@@ -85,6 +85,10 @@ class Model:
     window: int = 112
     full_blocks: tuple[int, ...] = ()
     tokens_per_second: int = 2
+    # of qwen3_vl, with mlp_width; config is nested
+    head_dim: int = 0
+    positions: int = 0
+    deepstack: tuple[int, ...] = ()
     # layout
     config: str = "nested"  # "flat", "nested", or "between" (nested, but rope_scaling of old)
     names: str = "new"  # "old": model.layers.N, visual; "new": model.language_model, model.visual
@@ -162,6 +166,19 @@ MODELS = {
         mrope_section=[2, 1, 1], vocab=1031, tied=False, family="qwen2_5_vl", embed=20,
         vision_heads=1, depth=4, mlp_width=35, window=60, full_blocks=(0, 3), tokens_per_second=5,
         shards=2, processors="windows",
+    ),
+    "qwen3_vl_tied_bf16": Model(
+        "written like Qwen3-VL-2B: tied, new names; heads of 32 that hidden_size does not hold",
+        seed=1, dtype="BF16", hidden=64, heads=4, kv_heads=2, head_dim=32, layers=4, intermediate=96,
+        mrope_section=[8, 4, 4], rope_theta=5000000.0, family="qwen3_vl", embed=32, vision_heads=2,
+        depth=4, mlp_width=44, positions=36, deepstack=(0, 2), processors="clips",
+    ),
+    "qwen3_vl_odd_f32": Model(
+        "Qwen3-VL of sizes that are multiples of nothing, features for all 3 layers, own head, f32",
+        seed=1, dtype="F32", hidden=40, heads=5, kv_heads=1, head_dim=16, layers=3, intermediate=51,
+        mrope_section=[4, 2, 2], vocab=1031, tied=False, family="qwen3_vl", embed=20,
+        vision_heads=1, depth=4, mlp_width=35, positions=50, deepstack=(1, 2, 3), shards=2,
+        processors="clips", template="chat_template.json",
     ),
     "qwen2_head64_bf16": Model(
         "text only, as Qwen2: 3 heads of 64 on 1 key/value head, tied",
@@ -267,6 +284,8 @@ def config(m: Model) -> dict:
             hidden_act="silu",
         )
         del vision["embed_dim"], vision["mlp_ratio"]
+    if m.family == "qwen3_vl":
+        add_qwen3_vl(m, text, vision)
     ids = dict(
         architectures=[f"{VISION[m.family]}ForConditionalGeneration"],
         model_type=m.family,
@@ -282,8 +301,8 @@ def config(m: Model) -> dict:
     if m.config == "flat":
         vision |= dict(in_chans=3, spatial_patch_size=14)
         return ids | text | old_rope | dict(torch_dtype=NAMES[m.dtype], vision_config=vision)
-    act = {"qwen2_vl": "quick_gelu", "qwen2_5_vl": "silu"}[m.family]
-    vision |= dict(in_channels=3, hidden_act=act, model_type=m.family + "_vision")
+    act = {"qwen2_vl": "quick_gelu", "qwen2_5_vl": "silu", "qwen3_vl": "gelu_pytorch_tanh"}
+    vision |= dict(in_channels=3, hidden_act=act[m.family], model_type=m.family + "_vision")
     text |= dict(model_type=m.family + "_text", dtype=NAMES[m.dtype])
     if m.config == "between":
         text |= old_rope
@@ -291,8 +310,26 @@ def config(m: Model) -> dict:
         text["rope_parameters"] = dict(
             rope_type="default", rope_theta=m.rope_theta, mrope_section=m.mrope_section
         )
+        if m.family == "qwen3_vl":
+            text["rope_parameters"]["mrope_interleaved"] = True
     ids |= dict(dtype=NAMES[m.dtype], tie_word_embeddings=m.tied)
     return ids | dict(text_config=text, vision_config=vision)
+
+
+def add_qwen3_vl(m: Model, text: dict, vision: dict) -> None:
+    """What Qwen3-VL's config.json says in another way than Qwen2-VL's."""
+    text |= dict(head_dim=m.head_dim, attention_bias=False)
+    for key in ("use_sliding_window", "sliding_window", "max_window_layers"):
+        del text[key]
+    vision |= dict(
+        hidden_size=m.embed,
+        out_hidden_size=m.hidden,
+        intermediate_size=m.mlp_width,
+        num_position_embeddings=m.positions,
+        deepstack_visual_indexes=list(m.deepstack),
+        patch_size=16,
+    )
+    del vision["embed_dim"], vision["mlp_ratio"]
 
 
 def text_config(m: Model, text: dict) -> dict:
@@ -323,6 +360,11 @@ def processor_files(m: Model) -> dict:
     if m.processors == "windows":  # enough for several windows
         image |= dict(min_pixels=3136, max_pixels=39200)
         video |= dict(min_pixels=3136, max_pixels=39200, min_frames=2, max_frames=8, fps=2)
+    elif m.processors == "clips":  # as Qwen3-VL: the limits for videos are of all frames together
+        own = dict(patch_size=16, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+        image |= own | dict(size=dict(shortest_edge=12288, longest_edge=36864))
+        video |= own | dict(size=dict(shortest_edge=32768, longest_edge=163840))
+        video |= dict(video_processor_type="Qwen3VLVideoProcessor", min_frames=2, max_frames=8, fps=2)
     elif m.processors == "pixels":
         image |= dict(min_pixels=4704, max_pixels=7840)
         video |= dict(min_pixels=3136, max_pixels=6272, min_frames=2, max_frames=8, fps=3)
@@ -345,6 +387,9 @@ def tokenizer_files(m: Model) -> dict:
     files, template = {}, document["chat_template"]
     if m.family == "qwen2":
         template = document["chat_template"] = TEXT_TEMPLATE.replace("SYSTEM", m.system)
+    if m.family == "qwen3_vl":  # no system message of its own
+        begin, end = template.index("{% if loop.first"), template.index("{% endif %}")
+        template = document["chat_template"] = template[:begin] + template[end + len("{% endif %}") :]
     if m.template != "tokenizer_config":
         del document["chat_template"]
     if m.template == "chat_template.json":
@@ -392,7 +437,8 @@ def tensors(m: Model) -> list[dict]:
     """Every tensor: name, shape, gain, bias."""
     text = "model." if m.names == "old" else "model.language_model."
     tower = "visual." if m.names == "old" else "model.visual."
-    head_dim, found = m.hidden // m.heads, []
+    head_dim, found = m.head_dim or m.hidden // m.heads, []
+    biased = m.family != "qwen3_vl"
 
     def add(name: str, shape: list[int], std: float, bias: int = 0):
         found.append(dict(name=name, shape=shape, gain=gain(std), bias=bias))
@@ -415,16 +461,21 @@ def tensors(m: Model) -> list[dict]:
     for i in range(m.layers):
         at = f"{text}layers.{i}."
         add(at + "input_layernorm.weight", [m.hidden], 0.15, bias=1)
-        linear(at + "self_attn.q_proj", m.heads * head_dim, m.hidden, 1.3)
-        linear(at + "self_attn.k_proj", m.kv_heads * head_dim, m.hidden, 1.3)
-        linear(at + "self_attn.v_proj", m.kv_heads * head_dim, m.hidden, 1.2)
+        linear(at + "self_attn.q_proj", m.heads * head_dim, m.hidden, 1.3, biased)
+        linear(at + "self_attn.k_proj", m.kv_heads * head_dim, m.hidden, 1.3, biased)
+        linear(at + "self_attn.v_proj", m.kv_heads * head_dim, m.hidden, 1.2, biased)
+        if m.family == "qwen3_vl":
+            add(at + "self_attn.q_norm.weight", [head_dim], 0.3, bias=1)
+            add(at + "self_attn.k_norm.weight", [head_dim], 0.3, bias=1)
         linear(at + "self_attn.o_proj", m.hidden, m.heads * head_dim, 1.6 * loud, biased=False)
         add(at + "post_attention_layernorm.weight", [m.hidden], 0.15, bias=1)
         linear(at + "mlp.gate_proj", m.intermediate, m.hidden, 1.2, biased=False)
         linear(at + "mlp.up_proj", m.intermediate, m.hidden, 1.2, biased=False)
         linear(at + "mlp.down_proj", m.hidden, m.intermediate, 1.3 * loud, biased=False)
     add(text + "norm.weight", [m.hidden], 0.15, bias=1)
-    if m.family in VISION:
+    if m.family == "qwen3_vl":
+        add_qwen3_tower(m, tower, add, linear)
+    elif m.family in VISION:
         add_tower(m, tower, add, linear)
     if not m.tied:
         add("lm_head.weight", [m.vocab, m.hidden], 0.5)
@@ -475,6 +526,35 @@ def add_tower(m: Model, tower: str, add, linear) -> None:
     norm(tower + "merger.ln_q", width)
     linear(tower + "merger.mlp.0", 4 * width, 4 * width)
     linear(tower + "merger.mlp.2", m.hidden, 4 * width, 1.3)
+
+
+def add_qwen3_tower(m: Model, tower: str, add, linear) -> None:
+    """The tensors of Qwen3-VL's vision tower, by the functions of tensors()."""
+
+    def norm(name: str, width: int):
+        add(name + ".weight", [width], 0.15, bias=1)
+        add(name + ".bias", [width], 0.15)
+
+    def merger(at: str, normed: int):
+        norm(at + "norm", normed)
+        linear(at + "linear_fc1", 4 * width, 4 * width)
+        linear(at + "linear_fc2", m.hidden, 4 * width, 1.3)
+
+    width = m.embed
+    add(tower + "patch_embed.proj.weight", [width, 3, 2, 16, 16], 1 / math.sqrt(1536))
+    add(tower + "patch_embed.proj.bias", [width], 0.2)
+    add(tower + "pos_embed.weight", [m.positions, width], 0.4)
+    for i in range(m.depth):
+        at = f"{tower}blocks.{i}."
+        norm(at + "norm1", width)
+        linear(at + "attn.qkv", 3 * width, width, 1.2)
+        linear(at + "attn.proj", width, width, 1.2)
+        norm(at + "norm2", width)
+        linear(at + "mlp.linear_fc1", m.mlp_width, width)
+        linear(at + "mlp.linear_fc2", width, m.mlp_width, 1.4)
+    merger(tower + "merger.", width)
+    for i in range(len(m.deepstack)):
+        merger(f"{tower}deepstack_merger_list.{i}.", 4 * width)
 
 
 def spec(name: str, m: Model) -> dict:

@@ -1,4 +1,4 @@
-"""Run the reference implementation of Qwen2-VL and Qwen2.5-VL: transformers, fed by qwen-vl-utils
+"""Run the reference implementation of Qwen2-VL and its successors: transformers, fed by qwen-vl-utils
 or by itself.
 
 make_golden.py and the other golden tools build on this module. It prints and writes nothing.
@@ -45,6 +45,7 @@ transformers_logging.disable_progress_bar()
 
 PACKAGES = "torch torchvision transformers tokenizers qwen-vl-utils av pillow numpy".split()
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+CLIPS = "Qwen3VLVideoProcessor"
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -230,7 +231,8 @@ def video_limits(model_dir: pathlib.Path, options: Options) -> dict:
     neither sets is left out, so that the constants of qwen-vl-utils apply.
     """
     config = _config(model_dir, "video_preprocessor_config.json")
-    limits = _pixels(config)
+    # Those of Qwen3-VL bound all frames together, which is not what qwen-vl-utils' keys mean.
+    limits = {} if config.get("video_processor_type") == CLIPS else _pixels(config)
     limits |= {k: config[k] for k in ("fps", "min_frames", "max_frames") if config.get(k)}
     for key in ("fps", "min_frames", "max_frames", "min_pixels", "max_pixels"):
         if getattr(options, key) is not None:
@@ -329,6 +331,21 @@ def outputs_of(modules):
             hook.remove()
 
 
+@contextlib.contextmanager
+def inputs_of(modules):
+    """The same of what they are given."""
+    inputs = [[] for _ in modules]
+    hooks = [
+        m.register_forward_pre_hook(lambda _, args, to=to: to.append(args[0]))
+        for m, to in zip(modules, inputs)
+    ]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 class Reference:
     """A model directory, run by transformers."""
 
@@ -342,6 +359,7 @@ class Reference:
             model_dir, dtype=DTYPES[dtype]
         ).eval()
         self.installed_rope_index = self.model.model.get_rope_index
+        self.timestamps = self.model.config.model_type == "qwen3_vl"
 
     def prompt(self, media: list[Media], question: str, system: str | None) -> str:
         """The chat template's text: media in the given order, then the question."""
@@ -355,6 +373,16 @@ class Reference:
         return self.processor.apply_chat_template(
             messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
+
+    def unwrapped(self, prompt: str) -> str:
+        """The prompt whose video placeholders the processor is to replace.
+
+        Of Qwen3-VL they stand between vision tokens, which transformers 4.57 replaced with them and
+        the installed transformers leaves around all of a video's frames: `positions` says which.
+        """
+        if not self.timestamps or self.positions == "installed":
+            return prompt
+        return prompt.replace("<|vision_start|><|video_pad|><|vision_end|>", "<|video_pad|>")
 
     def inputs(self, media: list[Media], prompt: str, options: Options) -> tuple[dict, dict]:
         """Model inputs of one prompt and the limits that were used."""
@@ -371,7 +399,9 @@ class Reference:
             _reading[str(m.path)] = m
         try:
             images, videos = process_vision_info(
-                [{"role": "user", "content": content}], return_video_metadata=True
+                [{"role": "user", "content": content}],
+                return_video_metadata=True,
+                image_patch_size=self.processor.image_processor.patch_size,
             )
         except (ValueError, AssertionError, OSError) as e:
             raise InputError(f"{', '.join(str(m.path) for m in media)}: {e}") from e
@@ -389,7 +419,7 @@ class Reference:
         # The frames are at their final size. Without do_resize=False the processor would resize
         # again wherever its own limits differ from those of the message.
         inputs = self.processor(
-            text=[prompt],
+            text=[self.unwrapped(prompt)],
             images=images,
             videos=videos and list(videos),
             do_resize=False,
@@ -413,9 +443,11 @@ class Reference:
         asked = {k: v for k, v in asked.items() if v is not None}
         video_kwargs = dict(do_sample_frames=True, size=dict(video.size) | asked)
         image_kwargs = dict(size=dict(image.size) | asked)
+        clips = type(video).__name__ == CLIPS
         for key in ("min_frames", "max_frames"):
             if getattr(options, key) is not None:
                 video_kwargs[key] = getattr(options, key)
+                setattr(video, key, getattr(options, key))  # where CLIPS looks
         if options.frames is not None:
             video_kwargs |= dict(num_frames=options.frames, fps=None)
         else:
@@ -436,6 +468,8 @@ class Reference:
                 raise InputError(f"{m.path}: {e}") from e
             read_frames(m, indices)
             facts.frames_indices = indices
+            if clips:  # the options are of one frame
+                video_kwargs["size"] |= {k: v * len(indices) for k, v in asked.items()}
             videos.append(torch.from_numpy(m.frames).permute(0, 3, 1, 2))
             metadata.append(facts)
         limits = dict(
@@ -447,7 +481,7 @@ class Reference:
         if videos:
             video_kwargs["video_metadata"] = metadata
         inputs = self.processor(
-            text=[prompt],
+            text=[self.unwrapped(prompt)],
             images=images or None,
             videos=videos or None,
             images_kwargs=image_kwargs,
@@ -480,7 +514,11 @@ class Reference:
         intervals = [1] * len(grids.get(2, []))
         if seconds is not None:
             intervals = [self.model.config.vision_config.tokens_per_second * s for s in seconds]
-        positions, delta = paper_positions(kinds, grids, merge, intervals)
+        placed = grids
+        if self.timestamps and 2 in grids:  # each temporal patch is a grid of its own
+            placed = grids | {2: [[1, h, w] for t, h, w in grids[2] for _ in range(t)]}
+            intervals = [1] * len(placed[2])
+        positions, delta = paper_positions(kinds, placed, merge, intervals)
         differ = False
         if grids:
             theirs, their_delta = self.installed_rope_index(
@@ -498,7 +536,9 @@ class Reference:
 
         with outputs_of(core.visual.blocks) as vision_layers:
             pixels, embeds = self._vision(media, inputs)
-        with outputs_of(core.language_model.layers) as decoder_layers:
+        # What the next layer is given: with deep-stack features, where a family has them.
+        behind = [*core.language_model.layers[1:], core.language_model.norm]
+        with inputs_of(behind) as decoder_layers:
             logits = self.model(**inputs, use_cache=False).logits[0, -1].float()
         out = self.model.generate(
             **inputs, generation_config=self.greedy(options.max_new_tokens),
@@ -546,7 +586,10 @@ class Reference:
         ):
             if pixels in inputs:
                 sizes = inputs[grid].prod(-1).tolist()
-                embeds = features(inputs[pixels], inputs[grid], return_dict=True).pooler_output
+                out = features(inputs[pixels], inputs[grid], return_dict=True)
+                # Deep-stack features, where a family has them, stand behind the rows.
+                columns = [out.pooler_output, *(getattr(out, "deepstack_features", None) or [])]
+                embeds = [torch.cat(medium, dim=1) for medium in zip(*columns)]
                 rows[kind] = iter(zip(inputs[pixels].split(sizes), embeds))
         if not rows:
             return None, None

@@ -1,5 +1,7 @@
 #include "vision/config_reader.h"
 
+#include <algorithm>
+
 #include "core/throw.h"
 
 namespace reelm::vision {
@@ -33,6 +35,21 @@ void read_tower_sizes(const VisionJson& vision, TowerSizes& c) {
     throw_error(ErrorCode::kUnsupported, "{}: 'rope_type' is '{}', expected 'axial'", rope_where,
                 type);
   }
+}
+
+void read_block_indexes(const VisionJson& vision, const char* key,
+                        std::vector<std::int64_t>& indexes) {
+  if (!vision.json.contains(key)) return;
+  const Json& list = vision.json[key];
+  const auto is_index = [](const Json& i) {
+    return i.is_number_unsigned() && i.get<std::uint64_t>() < static_cast<std::uint64_t>(kMaxDepth);
+  };
+  if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_index)) {
+    throw_error(
+        ErrorCode::kFormat, "{}: '{}' is {}, expected a list of integers of 0 to {}", vision.where,
+        key, list.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 60), kMaxDepth - 1);
+  }
+  indexes = list.get<std::vector<std::int64_t>>();
 }
 
 void check_hidden_act(const VisionJson& vision, const std::string& expected) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/json.h"
 #include "core/model_files.h"
@@ -25,6 +26,11 @@ VisionJson read_vision_json(const ModelFiles& files, const Limits& limits);
 /// depth, num_heads, the sizes of patches (`in_chans` or `in_channels`) and the rotary embedding;
 /// what is missing stays as it is. Throws Error naming the key, what was found and expected.
 void read_tower_sizes(const VisionJson& vision, TowerSizes& sizes);
+
+/// A list of numbers of blocks; without the key it stays as it
+/// is. Throws Error{kFormat}.
+void read_block_indexes(const VisionJson& vision, const char* key,
+                        std::vector<std::int64_t>& indexes);
 
 /// Throws Error{kUnsupported} when `hidden_act` is there and another.
 void check_hidden_act(const VisionJson& vision, const std::string& expected);

@@ -25,10 +25,15 @@ class VisionEncoder {
   virtual std::int64_t patch_dim() const = 0;
   /// Width of an output row: the decoder's hidden_size.
   virtual std::int64_t hidden_size() const = 0;
+  /// First layers of the decoder that features of the tower's inner blocks are added behind, a row
+  /// of hidden_size for each and each output row; in most families none.
+  virtual std::int64_t deepstack_layers() const { return 0; }
+  /// Width of what encode writes for an output row: its own values, then those features.
+  std::int64_t row_size() const { return (1 + deepstack_layers()) * hidden_size(); }
   /// Patches along each side that are merged into one output row.
   virtual std::int64_t spatial_merge_size() const = 0;
 
-  /// patches.pixels [t*h*w, patch_dim] -> out [t*h*w / merge^2, hidden_size]. Attention stays
+  /// patches.pixels [t*h*w, patch_dim] -> out [t*h*w / merge^2, row_size]. Attention stays
   /// inside each of the t slices, so a long video may be encoded slice by slice with the same
   /// result. Throws Error{kInvalidArgument} when the sizes do not fit, {kCancelled} between blocks
   /// when `cancel` (may be null) stopped, {kOutOfMemory}.

@@ -32,9 +32,9 @@ void Tower::check_sizes(const PatchBatch& patches, TensorView<float> out) const 
     throw_error(ErrorCode::kInvalidArgument, "pixels are {}x{}, expected {}x{} for grid {}x{}x{}",
                 patches.pixels.size(0), patches.pixels.size(1), n, patch_dim(), t, h, w);
   }
-  if (out.rank() != 2 || out.size(0) != n / (merge * merge) || out.size(1) != hidden_size()) {
+  if (out.rank() != 2 || out.size(0) != n / (merge * merge) || out.size(1) != row_size()) {
     throw_error(ErrorCode::kInvalidArgument, "output is {}x{}, expected {}x{}", out.size(0),
-                out.size(1), n / (merge * merge), hidden_size());
+                out.size(1), n / (merge * merge), row_size());
   }
 }
 
@@ -52,6 +52,7 @@ void Tower::size_workspace(std::int64_t n) {
 void Tower::encode(const PatchBatch& patches, TensorView<float> out, const CancelToken* cancel) {
   check_sizes(patches, out);
   size_workspace(patches.pixels.size(0));
+  out_ = out;
   embed(patches);
   for (std::int64_t i = 0; i < sizes_.depth; ++i) {
     if (cancel != nullptr) cancel->check();
@@ -60,7 +61,7 @@ void Tower::encode(const PatchBatch& patches, TensorView<float> out, const Cance
     LayerTap::show(LayerTap::Part::kVision, i, x_);
   }
   TraceSpan span("vit.merger");
-  merge(out);
+  merge({out.data(), {out.size(0), hidden_size()}, {out.stride(0), 1}});
 }
 
 void Tower::attention(const layers::Linear& qkv, const layers::Linear& proj,

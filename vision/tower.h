@@ -34,9 +34,20 @@ class Tower : public VisionEncoder {
   /// x() -> out [n / merge^2, hidden_size].
   virtual void merge(TensorView<float> out) = 0;
 
+  /// Where deep-stack features go: those for layer `index` of the decoder [n / merge^2,
+  /// hidden_size], to be written by the blocks.
+  TensorView<float> deepstack(std::int64_t index) const {
+    return {out_.data() + (1 + index) * sizes_.hidden_size,
+            {out_.size(0), sizes_.hidden_size},
+            {out_.stride(0), 1}};
+  }
+
   kernels::ComputeType type() const { return type_; }
   TensorView<float> x() const { return x_; }            // [n, embed_dim], the residual
   TensorView<float> normed() const { return normed_; }  // [n, embed_dim], for what is behind a norm
+  TensorView<float> spare() const {                     // [n, embed_dim], free outside of attention
+    return {qkv_.data(), {x_.size(0), sizes_.embed_dim}};
+  }
 
   /// x += proj(attention(qkv(normed))), inside each of the sequences. `rotary` is of one slice, in
   /// the order of its rows. Overwrites normed.
@@ -73,6 +84,7 @@ class Tower : public VisionEncoder {
   AlignedBuffer<float> x_storage_, normed_storage_, qkv_storage_, mlp_storage_;
   TensorView<float> x_, normed_;
   TensorView<float> qkv_;  // [n, 3 * embed_dim]
+  TensorView<float> out_;  // [n / merge^2, row_size], of the call under way
 };
 
 }  // namespace reelm::vision

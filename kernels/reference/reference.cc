@@ -26,6 +26,8 @@ double activated(double v, Activation activation) {
       return 0.5 * v * (1.0 + std::erf(v / std::sqrt(2.0)));
     case Activation::kSilu:
       return v / (1.0 + std::exp(-v));
+    case Activation::kGeluTanh:
+      return 0.5 * v * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (v + 0.044715 * v * v * v)));
   }
   return v;
 }
@@ -150,6 +152,13 @@ void add_layer_norm(TensorView<float> residual, TensorView<const float> delta, c
   layer_norm(residual, weight, bias, eps, y);
 }
 
+void head_rms_norm(TensorView<float> x, const float* weight, float eps) {
+  for (std::int64_t i = 0; i < x.size(0); ++i) {
+    const TensorView<float> heads(x.row(i), {x.size(1), x.size(2)}, {x.stride(1), 1});
+    rms_norm(heads, weight, eps, heads);
+  }
+}
+
 void rotary(TensorView<float> x, TensorView<const float> cos, TensorView<const float> sin) {
   const std::int64_t half = x.size(2) / 2;
   for (std::int64_t i = 0; i < x.size(0); ++i) {
@@ -185,6 +194,14 @@ void gelu(TensorView<float> x) {
   for (std::int64_t i = 0; i < x.size(0); ++i) {
     for (std::int64_t j = 0; j < x.size(1); ++j) {
       x.row(i)[j] = static_cast<float>(activated(x.row(i)[j], Activation::kGelu));
+    }
+  }
+}
+
+void gelu_tanh(TensorView<float> x) {
+  for (std::int64_t i = 0; i < x.size(0); ++i) {
+    for (std::int64_t j = 0; j < x.size(1); ++j) {
+      x.row(i)[j] = static_cast<float>(activated(x.row(i)[j], Activation::kGeluTanh));
     }
   }
 }

@@ -23,12 +23,14 @@ void layer_norm(TensorView<const float> x, const float* weight, const float* bia
                 TensorView<float> y);
 void add_layer_norm(TensorView<float> residual, TensorView<const float> delta, const float* weight,
                     const float* bias, float eps, TensorView<float> y);
+void head_rms_norm(TensorView<float> x, const float* weight, float eps);
 
 void rotary(TensorView<float> x, TensorView<const float> cos, TensorView<const float> sin);
 
 void silu_mul(TensorView<const float> x, TensorView<float> y);
 void quick_gelu(TensorView<float> x);
 void gelu(TensorView<float> x);
+void gelu_tanh(TensorView<float> x);
 
 void convert(const float* from, bf16_t* to, std::int64_t n);
 void convert(const bf16_t* from, float* to, std::int64_t n);

@@ -53,6 +53,7 @@ DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits)
   c.rope_theta = json_number_or(root, "rotary_emb_base", where, 10'000.0);
   c.mrope_section = {c.head_dim / 2, 0, 0};
   c.tie_word_embeddings = json_bool_or(root, "tie_word_embeddings", where, false);
+  qwen2::check_hidden_size(c, where);
   qwen2::check_decoder_config(c, where);
   out.seq_length = json_int(root, "seq_length", where, 2, qwen2::kMaxPositions);
   out.use_dynamic_ntk = json_bool_or(root, "use_dynamic_ntk", where, true);

@@ -72,17 +72,23 @@ DecoderConfig read_decoder_config(const Json& text, const std::string& where,
   return c;
 }
 
+void check_hidden_size(const DecoderConfig& c, const std::string& where) {
+  if (c.head_dim * c.num_attention_heads != c.hidden_size || c.head_dim % 2 != 0) {
+    throw_error(
+        ErrorCode::kFormat,
+        "{}: hidden_size {} must be num_attention_heads {} times an even head_dim, found {}", where,
+        c.hidden_size, c.num_attention_heads, c.head_dim);
+  }
+}
+
 void check_decoder_config(const DecoderConfig& c, const std::string& where) {
   if (c.num_attention_heads % c.num_key_value_heads != 0) {
     throw_error(ErrorCode::kFormat,
                 "{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", where,
                 c.num_attention_heads, c.num_key_value_heads);
   }
-  if (c.head_dim * c.num_attention_heads != c.hidden_size || c.head_dim % 2 != 0) {
-    throw_error(
-        ErrorCode::kFormat,
-        "{}: hidden_size {} must be num_attention_heads {} times an even head_dim, found {}", where,
-        c.hidden_size, c.num_attention_heads, c.head_dim);
+  if (c.head_dim % 2 != 0) {
+    throw_error(ErrorCode::kFormat, "{}: head_dim is {}, expected an even one", where, c.head_dim);
   }
   const std::int64_t sum = std::reduce(c.mrope_section.begin(), c.mrope_section.end());
   if (sum != c.head_dim / 2) {
@@ -100,6 +106,7 @@ DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits)
   DecoderConfig c = read_decoder_config(read_json_file(files, "config.json", limits), where,
                                         {"default"}, 10'000.0);
   c.mrope_section = {c.head_dim / 2, 0, 0};
+  check_hidden_size(c, where);
   check_decoder_config(c, where);
   return c;
 }

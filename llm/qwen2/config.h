@@ -22,11 +22,14 @@ struct DecoderConfig {
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;
   double rope_theta = 0.0;
-  /// [3], sums to head_dim / 2: frequencies that turn with t, h and w. {head_dim / 2, 0, 0} is the
-  /// 1-D rotary embedding of the text models.
+  /// Sums to head_dim / 2: frequencies that turn with t, h and w, as mrope_table takes them.
+  /// {head_dim / 2, 0, 0} is the 1-D rotary embedding of the text models.
   std::vector<std::int64_t> mrope_section;
   bool tie_word_embeddings = false;
+  bool qk_norm = false;          // every head of queries and keys is normed (LayerWeights::q_norm)
   VisionTokenIds vision_tokens;  // whose rows come from a vision tower; of text models none
+  /// First layers behind which a vision row's deep-stack features are added (PromptInput).
+  std::int64_t deepstack_layers = 0;
 };
 
 /// Reads config.json of a model of the family qwen2. Throws Error naming the key, what

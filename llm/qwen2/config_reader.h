@@ -26,7 +26,11 @@ DecoderConfig read_decoder_config(const Json& text, const std::string& where,
                                   std::initializer_list<std::string_view> rope_types,
                                   double rope_theta);
 
-/// Whether the sizes fit one another. Throws Error{kFormat}.
+/// Whether hidden_size is num_attention_heads times head_dim, as in all families whose config does
+/// not set them apart. Throws Error{kFormat}.
+void check_hidden_size(const DecoderConfig& config, const std::string& where);
+
+/// Whether the other sizes fit one another. Throws Error{kFormat}.
 void check_decoder_config(const DecoderConfig& config, const std::string& where);
 
 }  // namespace reelm::llm::qwen2

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/layer_tap.h"
+#include "core/parallel.h"
 #include "core/throw.h"
 #include "core/trace.h"
 #include "kernels/attention.h"
@@ -24,6 +25,10 @@ namespace {
 // model's hidden rows of the MLP are 18 MB for 512) and is enough rows for matrix products to run
 // at full speed.
 constexpr std::int64_t kPrefillRows = 512;
+
+TensorView<const float> rows_from(TensorView<const float> view, std::int64_t first) {
+  return {view.row(first), {view.size(0) - first, view.size(1)}, {view.stride(0), 1}};
+}
 
 class Qwen2Decoder final : public Decoder {
  public:
@@ -70,6 +75,7 @@ class Qwen2Decoder final : public Decoder {
     return 3 * config_.hidden_size + 2 * q_dim() + 2 * kv_dim() + config_.intermediate_size +
            config_.head_dim;
   }
+  std::int64_t vision_width() const { return (1 + config_.deepstack_layers) * config_.hidden_size; }
   void check_id(TokenId id) const;
   void check_input(const PromptInput& input) const;
   void check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const;
@@ -79,9 +85,8 @@ class Qwen2Decoder final : public Decoder {
                          std::optional<std::size_t> batch_row = std::nullopt);
   void size_workspace(std::int64_t rows);
   void embed_token(TokenId id, float* out) const;
-  /// Writes token and vision rows to x_; returns the vision rows used.
-  std::int64_t embed(std::span<const TokenId> ids, TensorView<const float> vision,
-                     std::int64_t first_vision_row);
+  /// Writes token rows and the first of `vision` to x_; notes which came from there.
+  void embed(std::span<const TokenId> ids, TensorView<const float> vision);
   std::int64_t sequences() const { return static_cast<std::int64_t>(caches_.size()); }
   /// All layers over the rows in x_, which belong to the sequences of caches_: all to one, or one
   /// row to each. `logits` [caches_.size(), vocab_size] of the last row of each, unless the view is
@@ -96,6 +101,8 @@ class Qwen2Decoder final : public Decoder {
   void attend_sequence(std::int64_t index, std::int64_t first_row, std::int64_t rows,
                        const KvCache& cache);
   void feed_forward(const LayerWeights& layer, std::int64_t first_row);
+  /// Adds what vision rows bring for the layer to delta_, from first_row on.
+  void add_deepstack(std::int64_t index, std::int64_t first_row);
 
   bool is_vision(TokenId id) const {
     return id == config_.vision_tokens.image || id == config_.vision_tokens.video;
@@ -118,6 +125,8 @@ class Qwen2Decoder final : public Decoder {
   TensorView<float> cos_, sin_;  // [n, head_dim / 2]
   std::vector<std::int64_t> step_positions_;  // [3, rows] of a batched step
   std::vector<KvCache*> caches_;              // of the forward pass under way
+  std::vector<std::int64_t> vision_rows_;     // of x_: those that came from a tower, in order
+  TensorView<const float> vision_;            // the first of its rows are those
 };
 
 void Qwen2Decoder::size_workspace(std::int64_t rows) {
@@ -201,9 +210,13 @@ void Qwen2Decoder::check_input(const PromptInput& input) const {
     if (is_vision(id)) ++vision;
   }
   const std::int64_t rows = input.vision_embeds.empty() ? 0 : input.vision_embeds.size(0);
-  if (rows != vision || (rows > 0 && input.vision_embeds.size(1) != config_.hidden_size)) {
+  if (rows != vision) {
     throw_error(ErrorCode::kInvalidArgument, "the prompt has {} vision tokens, {} rows were given",
                 vision, rows);
+  }
+  if (rows > 0 && input.vision_embeds.size(1) != vision_width()) {
+    throw_error(ErrorCode::kInvalidArgument, "vision rows have {} values, expected {}",
+                input.vision_embeds.size(1), vision_width());
   }
 }
 
@@ -211,19 +224,19 @@ void Qwen2Decoder::embed_token(TokenId id, float* out) const {
   layers::copy_elements(weights_->embed_tokens, id * config_.hidden_size, config_.hidden_size, out);
 }
 
-std::int64_t Qwen2Decoder::embed(std::span<const TokenId> ids, TensorView<const float> vision,
-                                 std::int64_t first_vision_row) {
-  std::int64_t row = first_vision_row;
+void Qwen2Decoder::embed(std::span<const TokenId> ids, TensorView<const float> vision) {
+  vision_ = vision;
+  vision_rows_.clear();
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    float* out = x_.row(static_cast<std::int64_t>(i));
+    const auto row = static_cast<std::int64_t>(i);
     if (is_vision(ids[i])) {
-      std::memcpy(out, vision.row(row++),
+      std::memcpy(x_.row(row), vision.row(std::ssize(vision_rows_)),
                   static_cast<std::size_t>(config_.hidden_size) * sizeof(float));
+      vision_rows_.push_back(row);
     } else {
-      embed_token(ids[i], out);
+      embed_token(ids[i], x_.row(row));
     }
   }
-  return row - first_vision_row;
 }
 
 void Qwen2Decoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
@@ -235,16 +248,16 @@ void Qwen2Decoder::prefill(const PromptInput& input, KvCache& cache, TensorView<
   caches_.assign(1, &cache);
   const std::int64_t length_before = cache.length();
   if (length_before == 0) cache.set_prompt_length(std::max(n, input.prompt_length));
-  std::int64_t vision_row = 0;
+  TensorView<const float> vision = input.vision_embeds;
   try {
     for (std::int64_t first = 0; first < n; first += kPrefillRows) {
       const std::int64_t rows = std::min(kPrefillRows, n - first);
       size_workspace(rows);
       {
         TraceSpan span("merge");
-        vision_row += embed(
-            input.ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
-            input.vision_embeds, vision_row);
+        embed(input.ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
+              vision);
+        if (!vision_rows_.empty()) vision = rows_from(vision, std::ssize(vision_rows_));
       }
       const TensorView<const std::int64_t> positions(input.position_ids.data() + first, {3, rows},
                                                      {input.position_ids.stride(0), 1});
@@ -266,6 +279,7 @@ void Qwen2Decoder::step_batch(std::span<const BatchRow> rows, TensorView<float> 
   size_workspace(n);
   caches_.resize(rows.size());
   step_positions_.resize(3 * rows.size());
+  vision_rows_.clear();
   TensorView<std::int64_t> positions(step_positions_.data(), {3, n});
   {
     TraceSpan span("merge");
@@ -290,6 +304,13 @@ void Qwen2Decoder::project_qkv(const LayerWeights& layer, std::int64_t index,
   {
     TraceSpan span("llm.qkv");
     layer.qkv.forward(normed_, qkv_);
+  }
+  if (layer.q_norm.size() != 0) {
+    TraceSpan span("llm.norm");
+    const auto eps = static_cast<float>(config_.rms_norm_eps);
+    kernels::head_rms_norm({qkv_.data(), {n, heads, d}, {stride, d, 1}}, layer.q_norm.data(), eps);
+    kernels::head_rms_norm({qkv_.data() + q_dim(), {n, kv_heads, d}, {stride, d, 1}},
+                           layer.k_norm.data(), eps);
   }
   {
     TraceSpan span("llm.rotary");
@@ -359,6 +380,21 @@ void Qwen2Decoder::feed_forward(const LayerWeights& layer, std::int64_t first_ro
   layer.down_proj.forward(hidden, delta);
 }
 
+void Qwen2Decoder::add_deepstack(std::int64_t index, std::int64_t first_row) {
+  if (index >= config_.deepstack_layers || vision_rows_.empty()) return;
+  TraceSpan span("llm.deepstack");
+  const std::int64_t hidden = config_.hidden_size;
+  parallel_for(std::ssize(vision_rows_), 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t row = vision_rows_[static_cast<std::size_t>(i)];
+      if (row < first_row) continue;
+      const float* from = vision_.row(i) + (index + 1) * hidden;
+      float* to = delta_.row(row);
+      for (std::int64_t j = 0; j < hidden; ++j) to[j] += from[j];
+    }
+  });
+}
+
 void Qwen2Decoder::forward(TensorView<const std::int64_t> position_ids, TensorView<float> logits,
                            const CancelToken* cancel) {
   const std::int64_t n = x_.size(0);
@@ -398,6 +434,7 @@ void Qwen2Decoder::forward(TensorView<const std::int64_t> position_ids, TensorVi
     }
     add_norm(rows_of(x_), rows_of(delta_), layer.post_attention_layernorm.data(), rows_of(normed_));
     feed_forward(layer, first_row);
+    add_deepstack(index, first_row);
     const float* next_norm =
         last_layer ? weights_->norm.data() : weights_->layers[l + 1].input_layernorm.data();
     add_norm(rows_of(x_), rows_of(delta_), next_norm, rows_of(normed_));

@@ -15,6 +15,7 @@ namespace reelm::llm::qwen2 {
 struct LayerWeights {
   AlignedBuffer<float> input_layernorm;  // [hidden_size]
   layers::Linear qkv;                    // [(heads + 2 * kv_heads) * head_dim, hidden_size]
+  AlignedBuffer<float> q_norm, k_norm;   // [head_dim], empty in families that do not norm heads
   layers::Linear o_proj;                 // [hidden_size, heads * head_dim]
   AlignedBuffer<float> post_attention_layernorm;  // [hidden_size]
   layers::Linear gate_up;                         // [2 * intermediate_size, hidden_size], gated
@@ -40,8 +41,19 @@ kernels::ComputeType head_type(kernels::ComputeType type) noexcept;
 layers::Linear load_head(const layers::WeightReader& reader, const DecoderConfig& config,
                          const std::string& embeddings, kernels::ComputeType type);
 
-/// Reads `model.*` or `model.language_model.*`. Throws as load_head.
+/// The layer whose tensors' names begin with `prefix`, without q_norm and k_norm; `qkv_bias`: its
+/// projections to queries, keys and values have biases. Throws as load_head.
+LayerWeights load_layer(const layers::WeightReader& reader, const DecoderConfig& config,
+                        const std::string& prefix, bool qkv_bias, kernels::ComputeType type);
+
+/// How a family reads a layer: as load_layer, which has one argument more.
+using LayerLoader = LayerWeights (*)(const layers::WeightReader& reader,
+                                     const DecoderConfig& config, const std::string& prefix,
+                                     kernels::ComputeType type);
+
+/// Reads `model.*` or `model.language_model.*`, layers by `load`: those of Qwen2 unless it is
+/// another's. Throws as load_head.
 DecoderWeights load_decoder_weights(const layers::WeightReader& reader, const DecoderConfig& config,
-                                    kernels::ComputeType type);
+                                    kernels::ComputeType type, LayerLoader load = nullptr);
 
 }  // namespace reelm::llm::qwen2

@@ -397,6 +397,13 @@ class Bench(unittest.TestCase):
         self.assertIn("vit.gate_up", {row["operation"] for row in rows})
         self.fails(2, *quick, "--ladder", says="model_type is 'qwen2_5_vl', --ladder expects qwen2_vl")
 
+    def test_deepstack(self):
+        quick = ("--model", "synthetic:tiny-qwen3-vl", *QUICK_ONCE[2:], "--repeat", "1")
+        self.check(json.loads(self.ok(*quick, "--json")))
+        rows = json.loads(self.ok(*quick[:6], "--repeat", "1", "--tune-report", "--json"))
+        self.assertIn("vit.fc1", {row["operation"] for row in rows})
+        self.fails(2, *quick, "--ladder", says="model_type is 'qwen3_vl', --ladder expects qwen2_vl")
+
     def test_bad_usage(self):
         self.fails(2, "--model", "synthetic:nothing", says="synthetic:qwen2-vl-2b")
         for grid in ("", "1", "1,2", "1,2,3,4", "0,4,4", "1,-2,4", "1,3,4", "a,b,c", "1,4,4 ",

@@ -81,6 +81,19 @@ TEST(Costs, VisionWithWindows) {
   expect_sum(costs, "vit");
 }
 
+// The sizes of small_vision with learned positions and features of two blocks.
+TEST(Costs, VisionWithDeepstack) {
+  vision::qwen3_vl::VisionConfig config;
+  static_cast<vision::TowerSizes&>(config) = small_vision();
+  config.deepstack_visual_indexes = {0, 2};
+  const StageCosts costs = vision_costs(config, {1, 2, 4}, kF32);
+  EXPECT_EQ(find(costs, "vit.patch_embed").flop, 2 * 8 * 24 * 4 + 8 * 8 * 4);
+  EXPECT_EQ(find(costs, "vit.patch_embed").bytes, 4 * (24 * 4 + 8 * 24 + 8 * 4 + 2 * 8 * 4));
+  EXPECT_EQ(find(costs, "vit.merger").flop, 3 * (8 * 8 * 4 + 2 * 2 * (16 * 16 + 16 * 6)));
+  EXPECT_EQ(find(costs, "vit.attention").flop, 3 * 4 * 8 * 8 * 4);
+  expect_sum(costs, "vit");
+}
+
 // hidden 8, 4 heads of 2 over 2 kv heads, MLP 16, 3 layers, 10 tokens in the vocabulary.
 llm::qwen2_vl::DecoderConfig small_decoder() {
   llm::qwen2_vl::DecoderConfig config;
@@ -92,6 +105,14 @@ llm::qwen2_vl::DecoderConfig small_decoder() {
   config.head_dim = 2;
   config.vocab_size = 10;
   return config;
+}
+
+// Norms of heads: 4 operations an element of queries and keys, 12 wide, in every layer.
+TEST(Costs, NormsOfHeads) {
+  llm::qwen2_vl::DecoderConfig config = small_decoder();
+  const double without = find(prefill_costs(config, 5, kF32), "prefill.norm").flop;
+  config.qk_norm = true;
+  EXPECT_EQ(find(prefill_costs(config, 5, kF32), "prefill.norm").flop, without + 3 * 4 * 5 * 12);
 }
 
 TEST(Costs, Prefill) {

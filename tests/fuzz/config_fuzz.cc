@@ -9,6 +9,7 @@
 #include "llm/qwen2/config.h"
 #include "llm/qwen2_5_vl/config.h"
 #include "llm/qwen2_vl/config.h"
+#include "llm/qwen3_vl/config.h"
 #include "pipeline/chat_template.h"
 #include "pipeline/generation_config.h"
 #include "preprocess/config.h"
@@ -17,6 +18,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
+#include "vision/qwen3_vl/config.h"
 
 namespace reelm::fuzz {
 namespace {
@@ -28,7 +30,7 @@ void check(const llm::qwen2_vl::DecoderConfig& c) {
   REELM_CHECK(c.num_key_value_heads > 0 && c.num_attention_heads % c.num_key_value_heads == 0);
   REELM_CHECK(c.rms_norm_eps >= 0 && c.rope_theta > 0);
   std::int64_t sum = 0;
-  REELM_CHECK(c.mrope_section.size() == 3);
+  REELM_CHECK(!c.mrope_section.empty());
   for (const std::int64_t part : c.mrope_section) sum += part;
   REELM_CHECK(sum == c.head_dim / 2);
 }
@@ -46,6 +48,12 @@ void check(const llm::chatglm2::DecoderConfig& c) {
 void check(const vision::TowerSizes& c) {
   REELM_CHECK(c.depth > 0 && c.num_heads > 0 && c.head_dim() > 0 && c.patch_dim() > 0);
   REELM_CHECK(c.embed_dim % c.num_heads == 0 && c.intermediate_size > 0 && c.rope_theta > 0);
+}
+
+void check(const vision::qwen3_vl::VisionConfig& c) {
+  check(static_cast<const vision::TowerSizes&>(c));
+  REELM_CHECK(c.grid_side() > 0 && c.grid_side() * c.grid_side() <= c.num_position_embeddings);
+  for (const std::int64_t block : c.deepstack_visual_indexes) REELM_CHECK(block < c.depth);
 }
 
 void check(const vision::qwen2_5_vl::VisionConfig& c) {
@@ -110,7 +118,9 @@ void fuzz_one(Bytes input) {
   succeeds([&] { check(llm::qwen2::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen2_vl::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen2_5_vl::load_config(path, limits)); });
+  succeeds([&] { check(llm::qwen3_vl::load_decoder_config(path, limits)); });
   succeeds([&] { check(vision::qwen2_5_vl::load_vision_config(path, limits)); });
+  succeeds([&] { check(vision::qwen3_vl::load_vision_config(path, limits)); });
   succeeds([&] { check(vision::qwen2_vl::load_vision_config(path, limits)); });
   succeeds([&] { check(preprocess::load_preprocessor_config(path, limits)); });
   succeeds([&] { check(pipeline::load_generation_config(path, limits)); });

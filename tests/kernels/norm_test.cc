@@ -69,6 +69,25 @@ TEST_P(Norm, InPlace) {
   EXPECT_TRUE(all_close(y.values, expected.values, kTolerance));
 }
 
+// Heads side by side in wider rows, and those of every second row only.
+TEST_P(Norm, HeadsByThemselves) {
+  std::vector<std::int64_t> sizes = lengths();
+  sizes.push_back(128);
+  for (const std::int64_t d : sizes) {
+    if (d == 0) continue;
+    for (const auto& [n, heads] :
+         {std::pair{0, 2}, std::pair{1, 1}, std::pair{1, 16}, std::pair{37, 3}}) {
+      const std::int64_t stride = 2 * (heads * d + 3);
+      std::vector<float> x = random_floats(n * stride + 1, 1, 3.0f), expected = x;
+      const std::vector<float> weight = random_floats(d, 4);
+      head_rms_norm({x.data() + 1, {n, heads, d}, {stride, d, 1}}, weight.data(), 1e-6f);
+      reference::head_rms_norm({expected.data() + 1, {n, heads, d}, {stride, d, 1}}, weight.data(),
+                               1e-6f);
+      EXPECT_TRUE(all_close(x, expected, kTolerance)) << n << " x " << heads << " x " << d;
+    }
+  }
+}
+
 TEST_P(Norm, LayerNormSurvivesALargeMean) {
   std::vector<float> x = random_floats(1280, 1);
   for (float& v : x) v += 1000.0f;

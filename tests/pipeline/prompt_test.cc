@@ -62,6 +62,18 @@ TEST_F(PromptTest, MediaStandWhereTheyAreGiven) {
             "[start]user\nA [vs][v][v][v][ve] B [vs][i][i][ve]?[end]\n[start]assistant\n");
 }
 
+TEST_F(PromptTest, TemporalPatchesStandBehindTheirTimes) {
+  const std::vector<Message> messages = {{"user", {Content("A "), Content(kClip), Content("?")}}};
+  MediaTokens clip = {.n_vision_tokens = 4, .slice_texts = {"<0.2 seconds>", "<1.3 seconds>"}};
+  EXPECT_EQ(prompt(messages, {clip}, false),
+            "[start]user\nA <0.2 seconds>[vs][v][v][ve]<1.3 seconds>[vs][v][v][ve]?[end]\n"
+            "[start]assistant\n");
+  clip.wrapped = true;
+  EXPECT_EQ(prompt(messages, {clip}, false),
+            "[start]user\nA [vs]<0.2 seconds>[vs][v][v][ve]<1.3 seconds>[vs][v][v][ve][ve]?[end]\n"
+            "[start]assistant\n");
+}
+
 TEST_F(PromptTest, SpecialTokensInTextStayText) {
   EXPECT_EQ(prompt({Message::text("user", "<|im_end|>")}, {}, false),
             "[start]user\n<|im_end|>[end]\n[start]assistant\n");

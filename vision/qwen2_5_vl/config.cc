@@ -7,23 +7,6 @@
 
 namespace reelm::vision::qwen2_5_vl {
 
-namespace {
-
-std::vector<std::int64_t> read_full_blocks(const Json& list, const std::string& where) {
-  const auto is_index = [](const Json& i) {
-    return i.is_number_unsigned() && i.get<std::uint64_t>() < static_cast<std::uint64_t>(kMaxDepth);
-  };
-  if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_index)) {
-    throw_error(ErrorCode::kFormat,
-                "{}: 'fullatt_block_indexes' is {}, expected a list of integers of 0 to {}", where,
-                list.dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 60),
-                kMaxDepth - 1);
-  }
-  return list.get<std::vector<std::int64_t>>();
-}
-
-}  // namespace
-
 bool VisionConfig::full_attention(std::int64_t block) const noexcept {
   return std::find(fullatt_block_indexes.begin(), fullatt_block_indexes.end(), block) !=
          fullatt_block_indexes.end();
@@ -44,9 +27,7 @@ VisionConfig load_vision_config(const ModelFiles& files, const Limits& limits) {
     throw_error(ErrorCode::kFormat, "{}: 'window_size' is {}, expected {} or more", where,
                 c.window_size, least);
   }
-  if (json.contains("fullatt_block_indexes")) {
-    c.fullatt_block_indexes = read_full_blocks(json["fullatt_block_indexes"], where);
-  }
+  read_block_indexes(vision, "fullatt_block_indexes", c.fullatt_block_indexes);
   check_hidden_act(vision, "silu");
   check_tower_sizes(c, "hidden_size", vision);
   return c;

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "core/trace.h"
-#include "kernels/norm.h"
 #include "vision/cu_seqlens.h"
 #include "vision/qwen2_vl/weights.h"
 #include "vision/tower.h"
@@ -11,13 +10,6 @@
 namespace reelm::vision::qwen2_vl {
 
 namespace {
-
-// LayerNorm(..., eps=1e-6) is written into the reference's code, not into its config.
-constexpr float kLayerNormEps = 1e-6f;
-
-void layer_norm(TensorView<const float> x, const LayerNormWeights& weights, TensorView<float> y) {
-  kernels::layer_norm(x, weights.weight.data(), weights.bias.data(), kLayerNormEps, y);
-}
 
 class Encoder final : public Tower {
  public:

@@ -6,25 +6,12 @@
 
 namespace reelm::vision::qwen2_vl {
 
-namespace {
-
-LayerNormWeights load_layer_norm(const layers::WeightReader& reader, const std::string& prefix,
-                                 std::int64_t dim) {
-  return {reader.vector(prefix + ".weight", dim), reader.vector(prefix + ".bias", dim)};
-}
-
-std::size_t size_bytes_of(const LayerNormWeights& norm) {
-  return norm.weight.size_bytes() + norm.bias.size_bytes();
-}
-
-}  // namespace
-
 std::size_t VisionWeights::size_bytes() const noexcept {
-  std::size_t total = patch_embed.size_bytes() + size_bytes_of(ln_q) + merger_fc1.size_bytes() +
+  std::size_t total = patch_embed.size_bytes() + ln_q.size_bytes() + merger_fc1.size_bytes() +
                       merger_fc2.size_bytes();
   for (const BlockWeights& b : blocks) {
-    total += size_bytes_of(b.norm1) + b.qkv.size_bytes() + b.proj.size_bytes() +
-             size_bytes_of(b.norm2) + b.fc1.size_bytes() + b.fc2.size_bytes();
+    total += b.norm1.size_bytes() + b.qkv.size_bytes() + b.proj.size_bytes() +
+             b.norm2.size_bytes() + b.fc1.size_bytes() + b.fc2.size_bytes();
   }
   return total;
 }

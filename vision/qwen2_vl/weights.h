@@ -4,17 +4,11 @@
 #include <cstddef>
 #include <vector>
 
-#include "../../core/aligned_buffer.h"
 #include "../../layers/weight_reader.h"
+#include "../layer_norm.h"
 #include "config.h"
 
 namespace reelm::vision::qwen2_vl {
-
-/// torch.nn.LayerNorm's parameters.
-struct LayerNormWeights {
-  AlignedBuffer<float> weight;  // [dim]
-  AlignedBuffer<float> bias;    // [dim]
-};
 
 struct BlockWeights {
   LayerNormWeights norm1;  // [embed_dim]
