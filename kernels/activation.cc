@@ -51,4 +51,6 @@ void quick_gelu(TensorView<float> x) { in_place(use_table().quick_gelu, x); }
 
 void gelu(TensorView<float> x) { in_place(use_table().gelu, x); }
 
+void gelu_tanh(TensorView<float> x) { in_place(use_table().gelu_tanh, x); }
+
 }  // namespace reelm::kernels

@@ -15,4 +15,8 @@ void quick_gelu(TensorView<float> x);
 /// x = 0.5 * x * (1 + erf(x / sqrt(2))), in place; x [m, d] (torch.nn.GELU, not the tanh form).
 void gelu(TensorView<float> x);
 
+/// x = 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))), in place; x [m, d]
+/// (torch.nn.GELU(approximate="tanh"), gelu_pytorch_tanh).
+void gelu_tanh(TensorView<float> x);
+
 }  // namespace reelm::kernels

@@ -95,7 +95,7 @@ class PackedMatrix {
 };
 
 /// Applied to each sum before it is stored.
-enum class Activation { kNone, kQuickGelu, kGelu, kSilu };
+enum class Activation { kNone, kQuickGelu, kGelu, kSilu, kGeluTanh };
 
 /// Rows of gate and of up that lie side by side in a gated weight: half a panel each, so that the
 /// sums of both are at hand when y is written.

@@ -71,6 +71,9 @@ dnnl::primitive_attr make_attributes(const Key& key) {
     case Activation::kSilu:
       eltwise(dnnl::algorithm::eltwise_swish, 1.0f);
       break;
+    case Activation::kGeluTanh:
+      eltwise(dnnl::algorithm::eltwise_gelu_tanh, 0.0f);
+      break;
   }
   if (key.accumulate) ops.append_sum(1.0f);
   dnnl::primitive_attr attributes;

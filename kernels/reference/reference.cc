@@ -26,6 +26,8 @@ double activated(double v, Activation activation) {
       return 0.5 * v * (1.0 + std::erf(v / std::sqrt(2.0)));
     case Activation::kSilu:
       return v / (1.0 + std::exp(-v));
+    case Activation::kGeluTanh:
+      return 0.5 * v * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (v + 0.044715 * v * v * v)));
   }
   return v;
 }
@@ -185,6 +187,14 @@ void gelu(TensorView<float> x) {
   for (std::int64_t i = 0; i < x.size(0); ++i) {
     for (std::int64_t j = 0; j < x.size(1); ++j) {
       x.row(i)[j] = static_cast<float>(activated(x.row(i)[j], Activation::kGelu));
+    }
+  }
+}
+
+void gelu_tanh(TensorView<float> x) {
+  for (std::int64_t i = 0; i < x.size(0); ++i) {
+    for (std::int64_t j = 0; j < x.size(1); ++j) {
+      x.row(i)[j] = static_cast<float>(activated(x.row(i)[j], Activation::kGeluTanh));
     }
   }
 }

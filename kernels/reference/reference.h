@@ -29,6 +29,7 @@ void rotary(TensorView<float> x, TensorView<const float> cos, TensorView<const f
 void silu_mul(TensorView<const float> x, TensorView<float> y);
 void quick_gelu(TensorView<float> x);
 void gelu(TensorView<float> x);
+void gelu_tanh(TensorView<float> x);
 
 void convert(const float* from, bf16_t* to, std::int64_t n);
 void convert(const bf16_t* from, float* to, std::int64_t n);

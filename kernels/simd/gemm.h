@@ -233,6 +233,8 @@ inline typename V::F activate(typename V::F v, int activation) {
       return gelu_ps<V>(v);
     case kActSilu:
       return swish_ps<V>(v, 1.0f);
+    case kActGeluTanh:
+      return gelu_tanh_ps<V>(v);
     default:
       return v;
   }

@@ -27,6 +27,7 @@ inline constexpr KernelTable kTableOf = {
     .silu_mul = silu_mul_row<V>,
     .quick_gelu = quick_gelu_row<V>,
     .gelu = gelu_row<V>,
+    .gelu_tanh = gelu_tanh_row<V>,
     .f32_to_bf16 = f32_to_bf16_row<V>,
     .bf16_to_f32 = bf16_to_f32_row<V>,
     .f16_to_f32 = f16_to_f32_row<V>,

@@ -81,4 +81,14 @@ inline typename V::F gelu_ps(typename V::F x) {
   return V::mul(V::mul(V::set1(0.5f), x), V::add(V::set1(1.0f), e));
 }
 
+/// 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))): as 0.5 * (1 + tanh(u)) is
+/// 1 / (1 + exp(-2 * u)), no difference of near numbers is taken where x is far below 0.
+template <class V>
+inline typename V::F gelu_tanh_ps(typename V::F x) {
+  const auto s = V::mul(x, x);
+  const auto p =
+      V::fma(s, V::set1(-2.0f * 0.797884561f * 0.044715f), V::set1(-2.0f * 0.797884561f));
+  return V::div(x, V::add(V::set1(1.0f), exp_ps<V>(V::mul(x, p))));
+}
+
 }  // namespace reelm::kernels

@@ -136,6 +136,13 @@ void gelu_row(float* x, int64_t count) {
 }
 
 template <class V>
+void gelu_tanh_row(float* x, int64_t count) {
+  for_each_vector<V>(count, [&](int64_t i, int64_t n) {
+    store_upto<V>(x + i, gelu_tanh_ps<V>(load_upto<V>(x + i, n)), n);
+  });
+}
+
+template <class V>
 void f32_to_bf16_row(const void* from, void* to, int64_t count) {
   const auto* in = static_cast<const float*>(from);
   auto* out = static_cast<uint16_t*>(to);

@@ -123,7 +123,13 @@ struct QuantTile {
 static_assert(sizeof(QuantTile) == 2176 && sizeof(QuantTile) % 64 == 0);
 
 /// Same order as kernels::Activation.
-enum ActivationType : int { kActNone = 0, kActQuickGelu = 1, kActGelu = 2, kActSilu = 3 };
+enum ActivationType : int {
+  kActNone = 0,
+  kActQuickGelu = 1,
+  kActGelu = 2,
+  kActSilu = 3,
+  kActGeluTanh = 4,
+};
 /// How activations are stored for a product: as they are, rounded to bf16 but kept in f32 (sets
 /// without a bf16 dot product), or as bf16; the first two by rows, or (many rows) in the tiles of
 /// the micro-kernel, [rows / row_tile][k][row_tile], which it reads from front to back.
@@ -254,6 +260,7 @@ struct KernelTable {
   void (*silu_mul)(const float* gate, const float* up, float* y, int64_t n);
   void (*quick_gelu)(float* x, int64_t n);
   void (*gelu)(float* x, int64_t n);
+  void (*gelu_tanh)(float* x, int64_t n);
   // n elements of any alignment.
   void (*f32_to_bf16)(const void* from, void* to, int64_t n);
   void (*bf16_to_f32)(const void* from, void* to, int64_t n);

@@ -97,9 +97,10 @@ void check_activations(Input& in) {
     return TensorView<float>(v.data() + 1, {m, 2 * d}, {row, 1});
   };
   const auto half = [&](Floats& v) { return TensorView<float>(v.data() + 1, {m, d}, {row, 1}); };
-  Floats quick = x, exact = x, given = x, product = x;
+  Floats quick = x, exact = x, tanh = x, given = x, product = x;
   reference::quick_gelu(wide(quick));
   reference::gelu(wide(exact));
+  reference::gelu_tanh(wide(tanh));
   reference::silu_mul(wide(given), half(product));
   on_every_set([&](const KernelSet& set) {
     Floats y = x;
@@ -108,6 +109,9 @@ void check_activations(Input& in) {
     y = x;
     gelu(wide(y));
     expect(set, all_close(y, exact, {1e-6, 1e-6}));
+    y = x;
+    gelu_tanh(wide(y));
+    expect(set, all_close(y, tanh, {5e-7, 5e-7}));
     y = x;
     silu_mul(wide(y), half(y));  // in place
     expect(set, all_close(y, product, {5e-7, 5e-7}));

@@ -58,6 +58,10 @@ TEST_P(Activations, GelusEveryLength) {
       gelu({y.data() + 1, {m, d}, {d + 3, 1}});
       reference::gelu({expected.data() + 1, {m, d}, {d + 3, 1}});
       EXPECT_TRUE(all_close(y, expected, {.atol = 1e-6, .rtol = 1e-6})) << "m " << m << " d " << d;
+      y = expected = x;
+      gelu_tanh({y.data() + 1, {m, d}, {d + 3, 1}});
+      reference::gelu_tanh({expected.data() + 1, {m, d}, {d + 3, 1}});
+      EXPECT_TRUE(all_close(y, expected, kTolerance)) << "tanh m " << m << " d " << d;
     }
   }
 }
@@ -78,6 +82,10 @@ TEST_P(Activations, AccurateOverTheWholeRange) {
   gelu({y.data(), {1, n}});
   reference::gelu({expected.data(), {1, n}});
   EXPECT_TRUE(all_close(y, expected, {.atol = 4e-7, .rtol = 4e-7}));
+  y = expected = x;
+  gelu_tanh({y.data(), {1, n}});
+  reference::gelu_tanh({expected.data(), {1, n}});
+  EXPECT_TRUE(all_close(y, expected, {.atol = 4e-7, .rtol = 4e-7}));
 }
 
 TEST_P(Activations, NanStaysNan) {
@@ -85,6 +93,8 @@ TEST_P(Activations, NanStaysNan) {
   quick_gelu({x.data(), {1, 19}});
   for (const float v : x) EXPECT_TRUE(std::isnan(v));
   gelu({x.data(), {1, 19}});
+  for (const float v : x) EXPECT_TRUE(std::isnan(v));
+  gelu_tanh({x.data(), {1, 19}});
   for (const float v : x) EXPECT_TRUE(std::isnan(v));
 }
 

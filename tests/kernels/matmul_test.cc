@@ -104,7 +104,8 @@ TEST_P(Matmul, Epilogues) {
   const std::vector<float> bias = random_floats(150, 10);
   for (const ComputeType type : {ComputeType::kF32, ComputeType::kBF16}) {
     for (const Activation activation :
-         {Activation::kNone, Activation::kQuickGelu, Activation::kGelu, Activation::kSilu}) {
+         {Activation::kNone, Activation::kQuickGelu, Activation::kGelu, Activation::kSilu,
+          Activation::kGeluTanh}) {
       for (const bool with_bias : {false, true}) {
         for (const bool accumulate : {false, true}) {
           const Epilogue epilogue = {.bias = with_bias ? bias.data() : nullptr,
