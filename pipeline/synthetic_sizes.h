@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "llm/chatglm/config.h"
 #include "llm/qwen2_vl/config.h"
 #include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
@@ -18,7 +19,8 @@ struct SyntheticSizes {
   std::variant<vision::qwen2_vl::VisionConfig, vision::qwen2_5_vl::VisionConfig> vision;
   bool has_vision = true;  ///< false: a text model, and `vision` says nothing
   std::string model_type = "qwen2_vl";
-  /// Whose decoder it is: "qwen2", "qwen" or "chatglm2", a row of kDecoderKinds (synthetic.cc).
+  /// Whose decoder it is: "qwen2", "qwen", "chatglm" or "chatglm2", a row of kDecoderKinds
+  /// (synthetic.cc). Of "chatglm" inner_hidden_size is the intermediate_size.
   std::string decoder_kind = "qwen2";
 
   /// What the towers of all families have.
@@ -27,6 +29,9 @@ struct SyntheticSizes {
                       vision);
   }
 };
+
+/// The sizes of a model of the first ChatGLM in those words.
+SyntheticSizes sizes_of_chatglm(const llm::chatglm::DecoderConfig& config);
 
 /// Whether `name` is spelt "synthetic:...".
 bool is_synthetic(std::string_view name) noexcept;

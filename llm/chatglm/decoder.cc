@@ -16,6 +16,7 @@
 #include "kernels/rotary.h"
 #include "llm/chatglm/positions.h"
 #include "llm/chatglm/weights.h"
+#include "llm/mrope.h"
 
 namespace reelm::llm::chatglm {
 
@@ -120,12 +121,12 @@ class ChatGlmDecoder final : public Decoder {
   const std::vector<float> inv_freq_;  // [head_dim / 2]
 
   AlignedBuffer<float> storage_;
-  TensorView<float> x_;          // [n, hidden_size], the residual
-  TensorView<float> qkv_;        // [n, heads * 3 * head_dim]
-  TensorView<float> cos_, sin_;  // [n, head_dim / 2]: by position, then by block
-  TensorView<float> normed_;     // [tile, hidden_size]
-  TensorView<float> attention_;  // [tile, hidden_size]
-  TensorView<float> hidden_;     // [tile, inner_hidden_size]
+  TensorView<float> x_;                  // [n, hidden_size], the residual
+  TensorView<float> qkv_;                // [n, heads * 3 * head_dim]
+  TensorView<float> cos_, sin_;          // [n, head_dim / 2]: by position, then by block
+  TensorView<float> normed_;             // [tile, hidden_size]
+  TensorView<float> attention_;          // [tile, hidden_size]
+  TensorView<float> hidden_;             // [tile, inner_hidden_size]
   std::vector<std::int64_t> positions_;  // [3, n]: position, block, nothing
   std::vector<KvCache*> caches_;         // of the forward pass under way
 };
@@ -392,8 +393,7 @@ void ChatGlmDecoder::attend_sequence(std::int64_t index, std::int64_t first_row,
 }
 
 void ChatGlmDecoder::finish_layer(const LayerWeights& layer, std::int64_t index,
-                                  std::int64_t context, std::int64_t first_row,
-                                  std::int64_t rows) {
+                                  std::int64_t context, std::int64_t first_row, std::int64_t rows) {
   const TensorView<float> x = rows_of(x_, first_row, rows);
   const TensorView<float> normed = rows_of(normed_, 0, rows);
   attend(index, context, first_row, rows);
