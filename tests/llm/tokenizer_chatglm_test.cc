@@ -1,5 +1,6 @@
-// The tokenizer of the first ChatGLM over a small model: what the sentencepiece package says with the
-// text rules of tokenization_chatglm.py (tools/make_chatglm_goldens.py), and where its ids begin.
+// The tokenizer of the first ChatGLM over a small model: what the sentencepiece package says with
+// the text rules of tokenization_chatglm.py (tools/make_chatglm_goldens.py), and where its ids
+// begin.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -58,9 +59,9 @@ TEST_F(ChatGlmTokenizer, WhiteSpaceHasPieces) {
   const std::vector<TokenId> ids = tokenizer->encode("a\n\n\tb" + std::string(85, ' ') + "c");
   std::vector<std::string> bytes;
   for (const TokenId id : ids) bytes.push_back(tokenizer->token_bytes(id));
-  EXPECT_THAT(bytes, ::testing::IsSupersetOf(
-                         {std::string("\n"), std::string("\n"), std::string("\t"),
-                          std::string(80, ' '), std::string(5, ' ')}));
+  EXPECT_THAT(bytes,
+              ::testing::IsSupersetOf({std::string("\n"), std::string("\n"), std::string("\t"),
+                                       std::string(80, ' '), std::string(5, ' ')}));
   for (const TokenId id : ids) EXPECT_FALSE(tokenizer->is_special(id));
   // A run is no dummy prefix: it stays where it comes first.
   EXPECT_EQ(decoded(*tokenizer, {ids.end() - 3, ids.end() - 1}), std::string(85, ' '));

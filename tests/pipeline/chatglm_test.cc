@@ -75,8 +75,8 @@ TEST_F(ChatGlmTest, TheFamilyIsTheOneWithoutAKey) {
   make_model(kNames[0]);
   EXPECT_STREQ(find_family(model_, "chatglm").name, "ChatGLM");
   const auto info = supported_families();
-  EXPECT_TRUE(
-      std::any_of(info.begin(), info.end(), [](const FamilyInfo& f) { return f.name == "ChatGLM"; }));
+  EXPECT_TRUE(std::any_of(info.begin(), info.end(),
+                          [](const FamilyInfo& f) { return f.name == "ChatGLM"; }));
 }
 
 TEST_F(ChatGlmTest, EopEndsAnAnswer) {
