@@ -105,7 +105,9 @@ def train() -> None:
 def tokenizer_goldens() -> None:
     tokens = reference_chatglm.Tokenizer(MODEL, 0)
     encode = [dict(text=text, ids=tokens.encode(text)) for text in TEXTS]
-    lists = [case["ids"] for case in encode] + [case["ids"][1:] for case in encode]
+    # sentencepiece drops every space that a text begins with, reelm one: only U+2581 makes several.
+    told = [case["ids"] for case in encode if not case["text"].startswith("\u2581")]
+    lists = told + [ids[1:] for ids in told]
     decode = [dict(ids=ids, text=tokens.decode(ids)) for ids in lists]
     made_by = f"tools/make_chatglm_goldens.py, sentencepiece {sentencepiece.__version__}"
     lines = [",\n".join(json.dumps(case) for case in cases) for cases in (encode, decode)]

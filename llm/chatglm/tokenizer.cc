@@ -74,12 +74,13 @@ class IceTextTokenizer final : public Tokenizer {
 
   std::string decode(std::span<const TokenId> ids, bool skip_special_tokens) const override {
     std::string bytes;
+    bool drop = false;
     for (const TokenId id : ids) {
       if (!has_token(id) || (skip_special_tokens && is_special(id))) continue;
-      const bool first = bytes.empty();
+      if (bytes.empty()) drop = drops_first_space(id);
       bytes += token_bytes(id);
-      if (first && !bytes.empty() && bytes[0] == ' ' && drops_first_space(id)) bytes.erase(0, 1);
     }
+    if (drop && !bytes.empty() && bytes[0] == ' ') bytes.erase(0, 1);
     return utf8_lossy(bytes);
   }
 
