@@ -18,7 +18,7 @@ def models(model: type) -> dict:
         "chatglm_heads4_bf16": model(
             "ChatGLM-6B: 4 heads of 16, bf16 in two files, padded vocabulary, two-dimensional positions",
             seed=596, dtype="BF16", hidden=64, heads=4, kv_heads=4, layers=3, intermediate=160, vocab=560,
-            seq_length=640, shards=2, **common,
+            seq_length=1024, shards=2, **common,
         ),
         "chatglm_images_f32": model(
             "ChatGLM-6B as at first: 30 image tokens before the text's; 5 heads of 12, f32",

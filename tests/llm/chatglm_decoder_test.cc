@@ -142,11 +142,11 @@ TEST_F(ChatGlmDecoderTest, ThePromptComesWhole) {
   EXPECT_THAT(error_of(in_pieces, ErrorCode::kInvalidArgument),
               HasSubstr("20 tokens of a prompt of 30"));
   EXPECT_EQ(kv.length(), 0);
-  EXPECT_EQ(decoder_->prefill_rows(), 640);
-  EXPECT_EQ(decoder_->max_position_embeddings(), 640);
-  KvCache large(decoder_->kv_shape(), KvType::kF32, 1000);
-  EXPECT_THAT(error_of([&] { (void)prefill(prompt(641), large); }, ErrorCode::kLimit),
-              HasSubstr("641 tokens, max_sequence_length is 640"));
+  EXPECT_EQ(decoder_->prefill_rows(), 1024);
+  EXPECT_EQ(decoder_->max_position_embeddings(), 1024);
+  KvCache large(decoder_->kv_shape(), KvType::kF32, 2000);
+  EXPECT_THAT(error_of([&] { (void)prefill(prompt(1025), large); }, ErrorCode::kLimit),
+              HasSubstr("1025 tokens, max_sequence_length is 1024"));
 }
 
 TEST_F(ChatGlmDecoderTest, AConversationBeginsAgainEachTurn) {
@@ -242,8 +242,8 @@ TEST_F(ChatGlmDecoderTest, ReplicasAnswerAlike) {
   const std::vector<float> expected = prefill(prompt(40), a);
   decoder_.swap(const_cast<std::unique_ptr<Decoder>&>(other));
   EXPECT_EQ(prefill(prompt(40), b), expected);
-  // 4 bytes of: 640 rows of x, q, k, v and a head's angles; 512 of two more and the MLP's.
-  EXPECT_EQ(decoder_->workspace_bytes(), 4u * (640 * (4 * 64 + 16) + 512 * (2 * 64 + 160)));
+  // 4 bytes of: 1,024 rows of x, q, k, v and a head's angles; 512 of two more and the MLP's.
+  EXPECT_EQ(decoder_->workspace_bytes(), 4u * (1024 * (4 * 64 + 16) + 512 * (2 * 64 + 160)));
 }
 
 TEST_F(ChatGlmDecoderTest, RefusesWhatDoesNotFit) {
