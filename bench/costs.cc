@@ -46,6 +46,9 @@ Cost plus(Cost a, const Cost& b) {
 /// a row not counted); read and written once.
 Cost layer_norm(double n, double dim) { return {8 * n * dim, 2 * n * dim * kF32}; }
 
+/// The same, and once more times a number in the place of x: 1 operation, written twice.
+Cost layer_norm_twice(double n, double dim) { return {9 * n * dim, 3 * n * dim * kF32}; }
+
 /// RMSNorm: squares 2, scales 2 operations an element; read and written once.
 Cost rms_norm(double n, double dim) { return {4 * n * dim, 2 * n * dim * kF32}; }
 
@@ -76,8 +79,8 @@ struct Pass {
   double keys;  // positions whose keys and values attention reads
 };
 
-StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass,
-                         const Formats& f) {
+StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass, const Formats& f,
+                         const DecoderWork& work) {
   const auto hidden = static_cast<double>(c.hidden_size);
   const auto width = static_cast<double>(c.intermediate_size);
   const auto layers = static_cast<double>(c.num_hidden_layers);
@@ -95,11 +98,23 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
     return Cost{4 * pairs * q, 2 * n * q * kF32 + 2 * pass.keys * kv * f.kv_bytes, Unit::kMatrix,
                 4 * pairs * q};
   };
-  const auto mlp = [&](double n) { return chain(n, hidden, width, hidden, 2, f.weight_bytes); };
+  const auto mlp = [&](double n) {
+    Cost cost = chain(n, hidden, width, hidden, work.hidden_products, f.weight_bytes);
+    if (work.layer_norms) cost.bytes += n * hidden * kF32;  // adds to the residual
+    return cost;
+  };
+  const auto o_proj = [&](double n) {
+    return (work.layer_norms ? product_onto : product)(n, q, hidden, f.weight_bytes);
+  };
   const Cost kv_write = {0, rows * 2 * kv * (kF32 + f.kv_bytes)};
   // The first norm of all reads and writes without a sum; then two a layer.
   Cost norms = plus(rms_norm(rows, hidden),
                     times(2, all_but_last(add_rms_norm(rows, hidden), add_rms_norm(last, hidden))));
+  if (work.layer_norms) {  // before each half of a layer, and behind the last
+    norms = plus(times(layers, layer_norm_twice(rows, hidden)),
+                 plus(all_but_last(layer_norm_twice(rows, hidden), layer_norm_twice(last, hidden)),
+                      layer_norm(last, hidden)));
+  }
   if (c.qk_norm) norms = plus(norms, times(layers, rms_norm(rows, q + kv)));
   return {
       {"norm", norms},
@@ -107,8 +122,7 @@ StageCosts decoder_parts(const llm::qwen2_vl::DecoderConfig& c, const Pass& pass
       {"rotary", times(layers, rotary(rows, heads + kv_heads, head_dim))},
       {"kv_write", times(layers, kv_write)},
       {"attention", all_but_last(attention(rows, pass.pairs), attention(last, pass.last_pairs))},
-      {"o_proj", all_but_last(product(rows, q, hidden, f.weight_bytes),
-                              product(last, q, hidden, f.weight_bytes))},
+      {"o_proj", all_but_last(o_proj(rows), o_proj(last))},
       {"mlp", all_but_last(mlp(rows), mlp(last))},
       {"lm_head", product(1, hidden, static_cast<double>(c.vocab_size), f.kept_bytes)},
   };
@@ -192,18 +206,25 @@ StageCosts vision_costs(const vision::qwen3_vl::VisionConfig& c, const GridThw& 
                      {1, &layer_norm, static_cast<double>(c.depth) * n * n, 4, mergers});
 }
 
-StageCosts prefill_costs(const llm::qwen2_vl::DecoderConfig& c, std::int64_t n, const Formats& f) {
+DecoderWork decoder_work(std::string_view kind) noexcept {
+  if (kind == "chatglm") return {1, true, true};
+  return {};
+}
+
+StageCosts prefill_costs(const llm::qwen2_vl::DecoderConfig& c, std::int64_t n, const Formats& f,
+                         const DecoderWork& work) {
   const auto rows = static_cast<double>(n);
   const auto hidden = static_cast<double>(c.hidden_size);
-  StageCosts out =
-      with_sum("prefill", decoder_parts(c, {rows, 1, rows * (rows + 1) / 2, rows, rows}, f));
+  const double pairs = work.two_way_prompt ? (rows - 1) * (rows - 1) + rows : rows * (rows + 1) / 2;
+  StageCosts out = with_sum("prefill", decoder_parts(c, {rows, 1, pairs, rows, rows}, f, work));
   // A row is read (an embedding, or a row of vision) and written as f32.
   out.emplace(out.begin(), "merge", Cost{0, rows * hidden * (f.embedding_bytes + kF32)});
   return out;
 }
 
-StageCosts decode_costs(const llm::qwen2_vl::DecoderConfig& c, double context, const Formats& f) {
-  return with_sum("decode_token", decoder_parts(c, {1, 1, context, context, context}, f));
+StageCosts decode_costs(const llm::qwen2_vl::DecoderConfig& c, double context, const Formats& f,
+                        const DecoderWork& work) {
+  return with_sum("decode_token", decoder_parts(c, {1, 1, context, context, context}, f, work));
 }
 
 StageCosts sampling_costs(std::int64_t vocab_size) {

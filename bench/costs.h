@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -59,16 +60,28 @@ StageCosts vision_costs(const vision::qwen2_5_vl::VisionConfig& config, const Gr
 StageCosts vision_costs(const vision::qwen3_vl::VisionConfig& config, const GridThw& grid,
                         const Formats& formats);
 
+/// What a decoder does in its own way.
+struct DecoderWork {
+  double hidden_products = 2;  ///< of the MLP, before the last: gate and up; or one
+  /// LayerNorms whose results take the residual's place, times a number; products are added to it.
+  /// Else RMSNorms of the sum of residual and product.
+  bool layer_norms = false;
+  bool two_way_prompt = false;  ///< all tokens of a prompt but the last see one another
+};
+
+/// Of a kind of SyntheticSizes::decoder_kind.
+DecoderWork decoder_work(std::string_view kind) noexcept;
+
 /// A prompt of n tokens into an empty cache: "merge", then "prefill" with qkv, rotary, kv_write,
 /// attention, o_proj, mlp, norm, lm_head. Behind the last layer's keys and values only the last row
 /// counts, and the head is applied to that row alone.
 StageCosts prefill_costs(const llm::qwen2_vl::DecoderConfig& config, std::int64_t n,
-                         const Formats& formats);
+                         const Formats& formats, const DecoderWork& work = {});
 
 /// One token that attends to `context` positions, itself included (a mean over several tokens may
 /// be fractional): "decode_token" with the same parts.
 StageCosts decode_costs(const llm::qwen2_vl::DecoderConfig& config, double context,
-                        const Formats& formats);
+                        const Formats& formats, const DecoderWork& work = {});
 
 /// A choice by the largest of `vocab_size` logits: "sampling".
 StageCosts sampling_costs(std::int64_t vocab_size);

@@ -12,6 +12,7 @@
 #include "apps/output.h"
 #include "bench/clock.h"
 #include "core/throw.h"
+#include "llm/chatglm/config.h"
 #include "llm/chatglm2/config.h"
 #include "llm/chatglm2/version.h"
 #include "llm/qwen/config.h"
@@ -75,6 +76,9 @@ pipeline::SyntheticSizes sizes_of(const ModelFiles& files, const Limits& limits)
   const std::string model_type = pipeline::read_model_type(files, limits);
   if (model_type == "chatglm" && llm::chatglm2::find_version(files, limits)) {
     return {llm::chatglm2::load_decoder_config(files, limits).decoder, {}, false, model_type};
+  }
+  if (model_type == "chatglm") {
+    return pipeline::sizes_of_chatglm(llm::chatglm::load_decoder_config(files, limits));
   }
   if (model_type == "qwen") {
     return {llm::qwen::load_decoder_config(files, limits).decoder, {}, false, model_type};

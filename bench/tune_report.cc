@@ -162,6 +162,7 @@ std::vector<TuneRow> tune_report(const pipeline::Model& model,
   const vision::TowerSizes& vision = sizes.tower();
   const bool gated = std::holds_alternative<vision::qwen2_5_vl::VisionConfig>(sizes.vision);
   const auto& decoder = sizes.decoder;
+  const bool gated_mlp = decoder_work(sizes.decoder_kind).hidden_products > 1;
   const ComputeType vision_type = pipeline::compute_type(model.dtypes.vision);
   const ComputeType decoder_type = pipeline::compute_type(model.dtypes.decoder);
   const llm::KvType kv_type = workload.kv_dtype.value_or(model.decoder->kv_type());
@@ -197,8 +198,10 @@ std::vector<TuneRow> tune_report(const pipeline::Model& model,
   for (const Product& product : {
            Product{"llm.qkv", q + 2 * kv, decoder.hidden_size, decoder_type, false, rows},
            Product{"llm.o_proj", decoder.hidden_size, q, decoder_type, false, rows},
-           Product{"llm.mlp.gate_up", 2 * decoder.intermediate_size, decoder.hidden_size,
-                   decoder_type, true, rows},
+           gated_mlp ? Product{"llm.mlp.gate_up", 2 * decoder.intermediate_size,
+                               decoder.hidden_size, decoder_type, true, rows}
+                     : Product{"llm.mlp.up", decoder.intermediate_size, decoder.hidden_size,
+                               decoder_type, false, rows},
            Product{"llm.mlp.down", decoder.hidden_size, decoder.intermediate_size, decoder_type,
                    false, rows},
        }) {

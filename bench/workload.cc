@@ -135,12 +135,13 @@ void Runner::add_costs() {
     std::visit([&](const auto& tower) { append(vision_costs(tower, out_.grid, vision)); },
                sizes_.vision);
   }
-  append(prefill_costs(sizes_.decoder, out_.prompt_tokens, decoder));
+  const DecoderWork work = decoder_work(sizes_.decoder_kind);
+  append(prefill_costs(sizes_.decoder, out_.prompt_tokens, decoder, work));
   append(sampling_costs(sizes_.decoder.vocab_size));
   // Step i (from 0) attends to prompt + i + 1 positions.
   const double context =
       static_cast<double>(out_.prompt_tokens) + (static_cast<double>(workload_.new_tokens) + 1) / 2;
-  append(decode_costs(sizes_.decoder, context, decoder));
+  append(decode_costs(sizes_.decoder, context, decoder, work));
 }
 
 void Runner::encode(const PatchBatch& slice, std::int64_t index) {

@@ -4,6 +4,7 @@
 
 #include "core/throw.h"
 #include "core/timeline.h"
+#include "llm/chatglm/tokenizer.h"
 #include "llm/chatglm2/version.h"
 #include "llm/tokenizer_files.h"
 #include "llm/tokenizer_sentencepiece.h"
@@ -36,18 +37,16 @@ std::filesystem::path find_sentencepiece(const ModelFiles& files) {
 }  // namespace
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
-    : tokenizer_(&tokenizer),
-      skip_special_tokens_(skip_special_tokens),
-      drop_space_(tokenizer.drops_first_space()) {}
+    : tokenizer_(&tokenizer), skip_special_tokens_(skip_special_tokens) {}
 
 std::string StreamDecoder::push(TokenId id) {
   if (skip_special_tokens_ && tokenizer_->is_special(id)) return "";
   // Ids without a token say nothing, as in decode.
   if (!tokenizer_->has_token(id)) return "";
   pending_ += tokenizer_->token_bytes(id);
-  if (drop_space_ && !pending_.empty()) {
-    if (pending_[0] == ' ') pending_.erase(0, 1);
-    drop_space_ = false;
+  if (!begun_ && !pending_.empty()) {
+    if (pending_[0] == ' ' && tokenizer_->drops_first_space(id)) pending_.erase(0, 1);
+    begun_ = true;
   }
   const std::size_t whole = pending_.size() - utf8_incomplete_tail(pending_);
   std::string out = utf8_lossy(std::string_view(pending_).substr(0, whole));
@@ -58,7 +57,7 @@ std::string StreamDecoder::push(TokenId id) {
 std::string StreamDecoder::finish() {
   std::string out = utf8_lossy(pending_);
   pending_.clear();
-  drop_space_ = tokenizer_->drops_first_space();
+  begun_ = false;
   return out;
 }
 
@@ -73,6 +72,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files, const Limits&
     return make_bpe_tokenizer(data);
   }
   if (files.has(kTiktokenFile)) return make_bpe_tokenizer(read_tiktoken(files, limits));
+  if (files.has(chatglm::kTokenizerFile)) return chatglm::load_tokenizer(files, limits);
   if (const auto path = find_sentencepiece(files); !path.empty()) {
     const auto chatglm = chatglm2::find_version(files, limits);
     return load_sentencepiece(
@@ -84,7 +84,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files, const Limits&
   }
   throw_error(ErrorCode::kNotFound,
               "{}: no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, "
-              "qwen.tiktoken, tokenizer.model and *.model",
+              "qwen.tiktoken, ice_text.model, tokenizer.model and *.model",
               files.path().string());
 }
 

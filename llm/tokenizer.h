@@ -49,8 +49,9 @@ class Tokenizer {
   /// Whether the id has a token; a vocabulary may have gaps, and a model more rows than tokens.
   virtual bool has_token(TokenId id) const { return id >= 0 && id < vocab_size(); }
 
-  /// Whether decode leaves out a space at the very beginning (SentencePiece puts one there).
-  virtual bool drops_first_space() const { return false; }
+  /// Whether decode leaves out a space at the very beginning of what begins with the token `first`
+  /// (SentencePiece puts one there).
+  virtual bool drops_first_space(TokenId /*first*/) const { return false; }
 };
 
 /// Collects the bytes of tokens and lets go of them only at the ends of characters. All that push
@@ -67,12 +68,13 @@ class StreamDecoder {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;
-  bool drop_space_;  // nothing has come yet, and a space that comes first is left out
+  bool begun_ = false;  // something has come
   std::string pending_;
 };
 
 /// Loads the tokenizer of a model: tokenizer.json, else vocab.json + merges.txt (with the
 /// added tokens of tokenizer_config.json), else qwen.tiktoken (ranks of the first Qwen), else
+/// ice_text.model (SentencePiece of the first ChatGLM, chatglm/tokenizer.h), else
 /// tokenizer.model / *.model (SentencePiece; of ChatGLM2 and ChatGLM3 with the special tokens that
 /// follow its pieces, chatglm2/version.h). Throws Error naming the file and what is wrong with
 /// it: kNotFound when there is none (lists what was looked for), kFormat, kUnsupported (a model or

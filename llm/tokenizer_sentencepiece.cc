@@ -113,7 +113,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   std::int64_t vocab_size() const override { return static_cast<std::int64_t>(bytes_.size()); }
 
-  bool drops_first_space() const override { return drops_first_space_; }
+  bool drops_first_space(TokenId /*first*/) const override { return drops_first_space_; }
 
  private:
   /// With the next id; of several with one content the first is found by it.

@@ -29,6 +29,7 @@ constexpr const char* kSideFiles[] = {
     "special_tokens_map.json",
     "tokenizer.model",
     "qwen.tiktoken",
+    "ice_text.model",
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",

@@ -6,6 +6,7 @@
 
 #include "core/json.h"
 #include "core/throw.h"
+#include "llm/chatglm/decoder.h"
 #include "llm/chatglm2/decoder.h"
 #include "llm/chatglm2/version.h"
 #include "llm/qwen/decoder.h"
@@ -83,6 +84,22 @@ void build_qwen(Model& model, const layers::WeightReader& reader, const Limits& 
   model.decoder = llm::qwen::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
 }
 
+/// The config's id is the one the decoder goes by; the tokenizer's must be the same.
+void check_token(const Model& model, const char* key, llm::TokenId id, const char* content) {
+  const llm::TokenId found = required_token(model, content);
+  if (id == found) return;
+  throw_error(ErrorCode::kFormat, "{}: {} is {} in config.json, but '{}' is {} in the tokenizer",
+              model.directory.string(), key, id, content, found);
+}
+
+void build_chatglm(Model& model, const layers::WeightReader& reader, const Limits& limits) {
+  const auto decoder = llm::chatglm::load_decoder_config(model.files, limits);
+  check_token(model, "bos_token_id", decoder.bos_token_id, "<sop>");
+  check_token(model, "gmask_token_id", decoder.gmask_token_id, "[gMASK]");
+  model.prompt_format = &chatglm_format();
+  model.decoder = llm::chatglm::make_decoder(decoder, reader, compute_type(model.dtypes.decoder));
+}
+
 void build_chatglm2(Model& model, const layers::WeightReader& reader, const Limits& limits) {
   const auto decoder = llm::chatglm2::load_decoder_config(model.files, limits);
   const auto version = llm::chatglm2::find_version(model.files, limits);
@@ -96,6 +113,7 @@ void build_chatglm2(Model& model, const layers::WeightReader& reader, const Limi
 constexpr Family kFamilies[] = {
     {"chatglm", llm::chatglm2::kConfigKey, "ChatGLM2, ChatGLM3", "text",
      "ChatGLM2-6B, ChatGLM2-6B-32K, ChatGLM3-6B, ChatGLM3-6B-32K", build_chatglm2},
+    {"chatglm", nullptr, "ChatGLM", "text", "ChatGLM-6B", build_chatglm},
     {"qwen", nullptr, "Qwen", "text", "Qwen-1.8B, 7B, 14B, 72B (-Chat)", build_qwen},
     {"qwen2", nullptr, "Qwen2, Qwen2.5", "text",
      "Qwen2-0.5B to 72B, Qwen2.5-0.5B to 72B (-Instruct)", build_qwen2},

@@ -1,4 +1,4 @@
-// The prompts of ChatGLM2 and ChatGLM3.
+// The prompts of the three ChatGLMs.
 #include "core/throw.h"
 #include "pipeline/prompt_format.h"
 
@@ -25,6 +25,52 @@ void add_end(Model& model, std::string_view content) {
   model.generation.eos_token_id.push_back(required_token(model, content));
 }
 
+/// Questions and answers in turn, the last a question. A round is "[Round n]", 问：, the question,
+/// 答：and its answer, with `line_end` behind each but the last; `number` is that of the first.
+std::string rounds(std::span<const Message> messages, std::int64_t number,
+                   std::string_view line_end) {
+  check_any(messages);
+  std::string out;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const char* expected = i % 2 == 0 ? "user" : "assistant";
+    if (messages[i].role != expected) {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "message {} is of the role '{}', expected '{}': this model's prompts are "
+                  "questions and answers in turn",
+                  i + 1, messages[i].role, expected);
+    }
+    const std::string text = text_of(messages[i]);
+    out += i % 2 == 0 ? fmt::format("[Round {}]{}问：{}{}答：", number++, line_end, text, line_end)
+                      : fmt::format("{}{}", text, line_end);
+  }
+  if (messages.size() % 2 == 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "the last message is of the role 'assistant', expected 'user'");
+  }
+  return out;
+}
+
+class ChatGlm final : public PromptFormat {
+ public:
+  void prepare(Model& model) const override {
+    for (const char* token : {"[gMASK]", "<sop>"}) (void)required_token(model, token);
+    add_end(model, "<eop>");
+  }
+
+  std::vector<llm::TokenId> prompt(const Model& model, std::span<const Message> messages,
+                                   std::span<const MediaTokens> /*media*/,
+                                   const TurnPlace& /*place*/) const override {
+    std::string text = rounds(messages, 0, "\n");
+    if (messages.size() == 1) text = text_of(messages.front());
+    std::vector<llm::TokenId> out = model.tokenizer->encode(text);
+    append(out, {required_token(model, "[gMASK]"), required_token(model, "<sop>")});
+    return out;
+  }
+
+  bool rewrites_history() const override { return true; }
+  bool trims_answers() const override { return true; }
+};
+
 class ChatGlm2 final : public PromptFormat {
  public:
   void prepare(Model& model) const override {
@@ -36,7 +82,7 @@ class ChatGlm2 final : public PromptFormat {
                                    std::span<const MediaTokens> /*media*/,
                                    const TurnPlace& place) const override {
     std::vector<llm::TokenId> out = prefix_tokens(model, place.first_turn);
-    const std::string text = rounds(messages, place.rounds);
+    const std::string text = rounds(messages, place.rounds + 1, "\n\n");
     if (place.first_turn) {
       append(out, model.tokenizer->encode(text));
       return out;
@@ -48,32 +94,6 @@ class ChatGlm2 final : public PromptFormat {
   }
 
   bool trims_answers() const override { return true; }
-
- private:
-  /// Questions and answers in turn, the last a question.
-  static std::string rounds(std::span<const Message> messages, std::int64_t before) {
-    check_any(messages);
-    std::string out;
-    for (std::size_t i = 0; i < messages.size(); ++i) {
-      const char* expected = i % 2 == 0 ? "user" : "assistant";
-      if (messages[i].role != expected) {
-        throw_error(ErrorCode::kInvalidArgument,
-                    "message {} is of the role '{}', expected '{}': this model's prompts are "
-                    "questions and answers in turn",
-                    i + 1, messages[i].role, expected);
-      }
-      if (i % 2 == 0) {
-        out += fmt::format("[Round {}]\n\n问：{}\n\n答：", ++before, text_of(messages[i]));
-      } else {
-        out += text_of(messages[i]) + "\n\n";
-      }
-    }
-    if (messages.size() % 2 == 0) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "the last message is of the role 'assistant', expected 'user'");
-    }
-    return out;
-  }
 };
 
 class ChatGlm3 final : public PromptFormat {
@@ -106,6 +126,11 @@ class ChatGlm3 final : public PromptFormat {
 };
 
 }  // namespace
+
+const PromptFormat& chatglm_format() {
+  static const ChatGlm format;
+  return format;
+}
 
 const PromptFormat& chatglm2_format() {
   static const ChatGlm2 format;

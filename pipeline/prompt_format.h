@@ -54,6 +54,12 @@ class PromptFormat {
 /// ChatML, of the Qwen models (chat_prompt).
 const PromptFormat& chatml_format();
 
+/// The first ChatGLM: a first question as it is; later `[Round 0]\n问：...\n答：...\n` of each
+/// round and `[Round 1]\n问：...\n答：`, written anew for each turn; then `[gMASK] <sop>`. No
+/// system messages. Source: modeling_chatglm.py of THUDM/chatglm-6b, chat; tokenization_chatglm.py,
+/// build_inputs_with_special_tokens.
+const PromptFormat& chatglm_format();
+
 /// ChatGLM2: `[gMASK] sop`, then `[Round 1]\n\n问：...\n\n答：` as one text; a later turn begins
 /// `\n\n[Round 2]`. No system messages. Source: tokenization_chatglm.py of THUDM/chatglm2-6b,
 /// build_prompt and get_prefix_tokens; modeling_chatglm.py, build_stream_inputs.

@@ -6,6 +6,7 @@
 #include "core/aligned_buffer.h"
 #include "core/parallel.h"
 #include "core/throw.h"
+#include "llm/chatglm/decoder.h"
 #include "llm/chatglm2/decoder.h"
 #include "llm/qwen/decoder.h"
 #include "llm/qwen2/decoder.h"
@@ -156,6 +157,36 @@ std::unique_ptr<llm::Decoder> make_qwen(const llm::qwen2::DecoderConfig& sizes,
   return llm::qwen::make_decoder(config, reader, type);
 }
 
+void want_chatglm(std::vector<Wanted>& out, const llm::qwen2::DecoderConfig& c) {
+  const std::string model = "transformer.";
+  out.push_back({model + "word_embeddings.weight", {c.vocab_size, c.hidden_size}});
+  for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    const std::string layer = model + "layers." + std::to_string(i) + ".";
+    want_layer_norm(out, layer + "input_layernorm", c.hidden_size);
+    want_layer_norm(out, layer + "post_attention_layernorm", c.hidden_size);
+    want_linear(out, layer + "attention.query_key_value", 3 * c.hidden_size, c.hidden_size, true);
+    want_linear(out, layer + "attention.dense", c.hidden_size, c.hidden_size, true);
+    want_linear(out, layer + "mlp.dense_h_to_4h", c.intermediate_size, c.hidden_size, true);
+    want_linear(out, layer + "mlp.dense_4h_to_h", c.hidden_size, c.intermediate_size, true);
+  }
+  want_layer_norm(out, model + "final_layernorm", c.hidden_size);
+  want_linear(out, "lm_head", c.vocab_size, c.hidden_size, false);
+}
+
+std::unique_ptr<llm::Decoder> make_chatglm(const llm::qwen2::DecoderConfig& sizes,
+                                           const layers::WeightReader& reader,
+                                           kernels::ComputeType type) {
+  llm::chatglm::DecoderConfig config;
+  config.hidden_size = sizes.hidden_size;
+  config.inner_hidden_size = sizes.intermediate_size;
+  config.num_layers = sizes.num_hidden_layers;
+  config.num_attention_heads = sizes.num_attention_heads;
+  config.head_dim = sizes.head_dim;
+  config.vocab_size = sizes.vocab_size;
+  config.max_sequence_length = sizes.max_position_embeddings;
+  return llm::chatglm::make_decoder(config, reader, type);
+}
+
 void want_chatglm2(std::vector<Wanted>& out, const llm::qwen2::DecoderConfig& c) {
   const std::int64_t qkv = (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim;
   const std::string model = "transformer.";
@@ -190,7 +221,8 @@ struct DecoderKind {
                                         const layers::WeightReader& reader,
                                         kernels::ComputeType type);
 };
-constexpr DecoderKind kDecoderKinds[] = {{"chatglm2", want_chatglm2, make_chatglm2},
+constexpr DecoderKind kDecoderKinds[] = {{"chatglm", want_chatglm, make_chatglm},
+                                         {"chatglm2", want_chatglm2, make_chatglm2},
                                          {"qwen", want_qwen, make_qwen},
                                          {"qwen2", want_decoder, llm::qwen2::make_decoder},
                                          {"qwen3_vl", want_decoder, llm::qwen3_vl::make_decoder}};

@@ -175,6 +175,16 @@ SyntheticSizes sizes_qwen_7b() {
   return complete_qwen(sizes);
 }
 
+SyntheticSizes sizes_chatglm_6b() {
+  return sizes_of_chatglm({.hidden_size = 4096,
+                           .inner_hidden_size = 16384,
+                           .num_layers = 28,
+                           .num_attention_heads = 32,
+                           .head_dim = 128,
+                           .vocab_size = 130528,
+                           .max_sequence_length = 2048});
+}
+
 SyntheticSizes sizes_chatglm2_6b() {
   SyntheticSizes sizes;
   sizes.decoder.hidden_size = 4096;
@@ -200,6 +210,15 @@ SyntheticSizes tiny_decoder() {
 
 SyntheticSizes sizes_tiny_text() { return complete_text(tiny_decoder()); }
 SyntheticSizes sizes_tiny_qwen() { return complete_qwen(tiny_decoder()); }
+SyntheticSizes sizes_tiny_chatglm() {
+  return sizes_of_chatglm({.hidden_size = 64,
+                           .inner_hidden_size = 128,
+                           .num_layers = 2,
+                           .num_attention_heads = 4,
+                           .head_dim = 16,
+                           .vocab_size = 300,
+                           .max_sequence_length = 128});
+}
 SyntheticSizes sizes_tiny_chatglm2() { return complete_chatglm2(tiny_decoder()); }
 
 /// With a tower of the family of `vision`.
@@ -248,15 +267,32 @@ constexpr Named kNamed[] = {{"synthetic:qwen2-vl-2b", sizes_2b},
                             {"synthetic:qwen3-vl-8b", sizes_3_8b},
                             {"synthetic:qwen2-0.5b", sizes_text_0_5b},
                             {"synthetic:qwen-7b", sizes_qwen_7b},
+                            {"synthetic:chatglm-6b", sizes_chatglm_6b},
                             {"synthetic:chatglm2-6b", sizes_chatglm2_6b},
                             {"synthetic:tiny", sizes_tiny},
                             {"synthetic:tiny-qwen2.5-vl", sizes_tiny_2_5},
                             {"synthetic:tiny-qwen3-vl", sizes_tiny_3},
                             {"synthetic:tiny-text", sizes_tiny_text},
                             {"synthetic:tiny-qwen", sizes_tiny_qwen},
+                            {"synthetic:tiny-chatglm", sizes_tiny_chatglm},
                             {"synthetic:tiny-chatglm2", sizes_tiny_chatglm2}};
 
 }  // namespace
+
+SyntheticSizes sizes_of_chatglm(const llm::chatglm::DecoderConfig& config) {
+  SyntheticSizes sizes;
+  sizes.decoder.hidden_size = config.hidden_size;
+  sizes.decoder.intermediate_size = config.inner_hidden_size;
+  sizes.decoder.num_hidden_layers = config.num_layers;
+  sizes.decoder.num_attention_heads = config.num_attention_heads;
+  sizes.decoder.num_key_value_heads = config.num_attention_heads;
+  sizes.decoder.head_dim = config.head_dim;
+  sizes.decoder.vocab_size = config.vocab_size;
+  sizes.decoder.max_position_embeddings = config.max_sequence_length;
+  sizes.has_vision = false;
+  sizes.model_type = sizes.decoder_kind = "chatglm";
+  return sizes;
+}
 
 bool is_synthetic(std::string_view name) noexcept { return name.starts_with("synthetic:"); }
 

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "llm/chatglm/config.h"
 #include "llm/qwen2_vl/config.h"
 #include "vision/qwen2_5_vl/config.h"
 #include "vision/qwen2_vl/config.h"
@@ -21,8 +22,8 @@ struct SyntheticSizes {
       vision;
   bool has_vision = true;  ///< false: a text model, and `vision` says nothing
   std::string model_type = "qwen2_vl";
-  /// Whose decoder it is: "qwen2", "qwen", "qwen3_vl" or "chatglm2", a row of kDecoderKinds
-  /// (synthetic.cc).
+  /// Whose decoder it is: "qwen2", "qwen", "qwen3_vl", "chatglm" or "chatglm2", a row of
+  /// kDecoderKinds (synthetic.cc). Of "chatglm" inner_hidden_size is the intermediate_size.
   std::string decoder_kind = "qwen2";
   bool slice_timestamps = false;  ///< Model::slice_timestamps
 
@@ -32,6 +33,9 @@ struct SyntheticSizes {
                       vision);
   }
 };
+
+/// The sizes of a model of the first ChatGLM in those words.
+SyntheticSizes sizes_of_chatglm(const llm::chatglm::DecoderConfig& config);
 
 /// Whether `name` is spelt "synthetic:...".
 bool is_synthetic(std::string_view name) noexcept;

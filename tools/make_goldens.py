@@ -80,6 +80,7 @@ DEMO = {
 }
 
 
+CHATGLM_LONG = 60 * "The ring is moving up and then to the left. "
 QWEN_LONG = "\n\nThe red circle moves to the right. "
 # name: (random model, media, question, options). The models: tools/make_random_model.py --list.
 RANDOM = {
@@ -207,6 +208,21 @@ RANDOM = {
         "你好",
         "--system 'Answer in one word.'",
     ),
+    "random_chatglm": ("chatglm_heads4_bf16", [], "Which way does the red circle move?", "--layers"),
+    "random_chatglm_images": (
+        "chatglm_images_f32",
+        [],
+        "\n 问：红色的圆\n\t  向哪里移动？   ",
+        "--max-new-tokens 5 --layers",
+    ),
+    "random_chatglm_bf16": (
+        "chatglm_heads4_bf16",
+        [],
+        "红色的圆向哪里移动？",
+        "--dtype bf16 --max-new-tokens 5",
+    ),
+    # Longer than a tile of the decoder.
+    "random_chatglm_long": ("chatglm_heads4_bf16", [], CHATGLM_LONG, "--max-new-tokens 4"),
 }
 RANDOM_TOKENS = 8  # generated tokens, when the options do not say
 

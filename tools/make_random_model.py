@@ -23,6 +23,7 @@ import pathlib
 import sys
 import tempfile
 
+import random_chatglm
 import random_chatglm2
 import random_weights
 
@@ -73,8 +74,8 @@ class Model:
     eps: float = 1e-6
     vocab: int = VOCABULARY
     tied: bool = True
-    # or "qwen2_5_vl", "qwen3_vl"; or "qwen2": no tower, no processors, flat config, old names; or "qwen" or
-    # "chatglm2": the same, other names
+    # or "qwen2_5_vl", "qwen3_vl"; or "qwen2": no tower, no processors, flat config, old names; or "qwen",
+    # "chatglm2" or "chatglm": the same, other names
     family: str = "qwen2_vl"
     # tower
     embed: int = 32
@@ -93,13 +94,15 @@ class Model:
     config: str = "nested"  # "flat", "nested", or "between" (nested, but rope_scaling of old)
     names: str = "new"  # "old": model.layers.N, visual; "new": model.language_model, model.visual
     shards: int = 1
-    # or "vocab.json", or of qwen "qwen.tiktoken", of chatglm2 "tokenizer.model"
+    # or "vocab.json", or of qwen "qwen.tiktoken", of chatglm2 "tokenizer.model",
+    # of chatglm "ice_text.model"
     tokenizer: str = "tokenizer.json"
     template: str = "tokenizer_config"  # or "chat_template.json", "chat_template.jinja"
     system: str = ""  # qwen2: the default system message in the template
-    seq_length: int = 0  # qwen: of training; longer prompts are stretched; chatglm2: the longest
+    seq_length: int = 0  # qwen: of training; longer prompts are stretched; chatglm, chatglm2: the longest
     version: int = 0  # chatglm2: 2 or 3
     rope_ratio: int = 0  # chatglm2: 0 when config.json does not say
+    image_tokens: int = 0  # chatglm: ids before those of text
     processors: str = "demo"  # or "size", "pixels", "reference", "windows": see processor_files
 
 
@@ -205,7 +208,7 @@ MODELS = {
         mrope_section=[], rope_theta=10000.0, eps=1e-5, tied=False, family="qwen",
         tokenizer="qwen.tiktoken", seq_length=20,
     ),
-} | random_chatglm2.models(Model)  # fmt: skip
+} | random_chatglm.models(Model) | random_chatglm2.models(Model)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------
@@ -240,6 +243,8 @@ def config(m: Model) -> dict:
     """config.json in one of three layouts."""
     if m.family == "qwen":
         return qwen_config(m)
+    if m.family == "chatglm":
+        return random_chatglm.config(m, NAMES[m.dtype])
     if m.family == "chatglm2":
         return random_chatglm2.config(m, NAMES[m.dtype])
     text = dict(
@@ -381,6 +386,8 @@ def tokenizer_files(m: Model) -> dict:
     """tokenizer_config.json and the chat template, in one of its three places."""
     if m.family == "qwen":
         return {"tokenizer_config.json": dict(tokenizer_class="QWenTokenizer")}
+    if m.family == "chatglm":
+        return {"tokenizer_config.json": random_chatglm.tokenizer_config(m)}
     if m.family == "chatglm2":
         return {"tokenizer_config.json": random_chatglm2.tokenizer_config(m)}
     document = json.loads((DEMO / "tokenizer_config.json").read_text())
@@ -450,6 +457,7 @@ def tensors(m: Model) -> list[dict]:
             add(name + ".bias", [rows], 0.2)
 
     other = {"qwen": add_qwen, "chatglm2": random_chatglm2.add_tensors}
+    other["chatglm"] = random_chatglm.add_tensors
     if m.family in other:
         other[m.family](m, add, linear)
         return found
@@ -567,7 +575,9 @@ def spec(name: str, m: Model) -> dict:
         for i in range(m.shards):
             file = f"model-{i + 1:05d}-of-{m.shards:05d}.safetensors"
             parts.append((file, all_tensors[i * size : (i + 1) * size]))
-    files = {"config.json": config(m), "generation_config.json": generation_config(m)}
+    files = {"config.json": config(m)}
+    if m.family != "chatglm":  # which has none
+        files["generation_config.json"] = generation_config(m)
     files |= processor_files(m) | tokenizer_files(m)
     document = dict(name=name, about=m.about, seed=m.seed, dtype=m.dtype, tokenizer=m.tokenizer)
     document |= dict(files=files, weights=[])

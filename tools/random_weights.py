@@ -11,7 +11,8 @@ A spec holds
     dtype               "F32", "F16" or "BF16", of every tensor
     tokenizer           "tokenizer.json" or "vocab.json" (then merges.txt too), cut from models/demo;
                         or "qwen.tiktoken", which is that of tests/goldens/tiktoken;
-                        or "tokenizer.model", which is that of tests/goldens/chatglm2
+                        or "tokenizer.model", which is that of tests/goldens/chatglm2;
+                        or "ice_text.model", which is that of tests/goldens/chatglm
     files               {file name: JSON document, or a string that is the file's whole text}
     weights             [{file, bytes, fnv1a64, tensors: [{name, shape, gain, bias}]}]
 
@@ -53,6 +54,7 @@ import numpy as np
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 DEMO_TOKENIZER = REPOSITORY / "models" / "demo" / "tokenizer.json"
+ICE_TEXT = REPOSITORY / "tests" / "goldens" / "chatglm" / "ice_text.model"
 SENTENCEPIECE = REPOSITORY / "tests" / "goldens" / "chatglm2" / "tokenizer.model"
 TIKTOKEN_RANKS = REPOSITORY / "tests" / "goldens" / "tiktoken" / "qwen.tiktoken"
 MASK = (1 << 64) - 1
@@ -136,7 +138,7 @@ def write_files(spec: dict, out: pathlib.Path, check: bool = True) -> None:
 def write_model(spec: dict, out: pathlib.Path, check: bool = True) -> None:
     """Write the model directory of a spec; as write_files()."""
     write_files(spec, out, check)
-    for whole in (TIKTOKEN_RANKS, SENTENCEPIECE):
+    for whole in (TIKTOKEN_RANKS, SENTENCEPIECE, ICE_TEXT):
         if spec["tokenizer"] == whole.name:
             (out / whole.name).write_bytes(whole.read_bytes())
             return

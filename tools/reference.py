@@ -617,7 +617,8 @@ class Reference:
 
 def load(model_dir: pathlib.Path, dtype: str = "f32", positions: str = "paper") -> Reference:
     """The reference for a model directory, by its family."""
-    import reference_chatglm2  # which build on this module
+    import reference_chatglm  # which build on this module
+    import reference_chatglm2
     import reference_qwen
     import reference_text
 
@@ -626,6 +627,8 @@ def load(model_dir: pathlib.Path, dtype: str = "f32", positions: str = "paper") 
     family = config.get("model_type")
     if family == "chatglm" and "multi_query_group_num" in config:
         return reference_chatglm2.ChatGlm2Reference(model_dir, dtype)
+    if family == "chatglm":
+        return reference_chatglm.ChatGlmReference(model_dir, dtype)
     if family in text:
         return text[family](model_dir, dtype)
     return Reference(model_dir, dtype, positions)

@@ -378,6 +378,17 @@ class Bench(unittest.TestCase):
         self.assertEqual(len(list(cells)), 2)
         self.fails(2, *tiny, "--media", CLIP, says="'qwen' takes no images or videos")
 
+    def test_chatglm(self):
+        tiny = ("--model", "synthetic:tiny-chatglm", "--repeat", "1", "--prompt-tokens", "20")
+        report = json.loads(self.ok(*tiny, "--new-tokens", "3", "--json"))
+        self.assertEqual(report["work"]["prompt_tokens"], 20)
+        tokens = self.ok(*tiny, "--new-tokens", "3", "--per-token", "--csv")
+        self.assertGreaterEqual(len(list(csv.DictReader(io.StringIO(tokens)))), 4)
+        matrix = ("--matrix", "--batches", "1,2", "--inputs", "8", "--outputs", "4")
+        cells = csv.DictReader(io.StringIO(self.ok(*tiny[:4], *matrix)))
+        self.assertEqual(len(list(cells)), 2)
+        self.fails(2, *tiny, "--media", CLIP, says="'chatglm' takes no images or videos")
+
     def test_chatglm2(self):
         tiny = ("--model", "synthetic:tiny-chatglm2", "--repeat", "1")
         report = json.loads(self.ok(*tiny, "--prompt-tokens", "20", "--new-tokens", "3", "--json"))

@@ -168,6 +168,24 @@ TEST(Costs, Qwen7b) {
               0.05e9);
 }
 
+TEST(Costs, ChatGlm) {
+  const DecoderWork work = decoder_work("chatglm");
+  const StageCosts prefill = prefill_costs(small_decoder(), 5, {2, 2, 4}, work);
+  // Four rows see four, the last all five.
+  EXPECT_EQ(find(prefill, "prefill.attention").flop, (2 * (4 * 4 + 5) + 5) * 4 * 8);
+  EXPECT_EQ(find(prefill, "prefill.mlp").flop, (2 * 5 + 1) * 2 * 2 * 8 * 16);
+  EXPECT_EQ(find(prefill, "prefill.mlp").bytes, 3 * 2 * 8 * 16 * 2 + (2 * 5 + 1) * 3 * 8 * 4);
+  EXPECT_EQ(find(prefill, "prefill.o_proj").bytes, 3 * 8 * 8 * 2 + (2 * 5 + 1) * 3 * 8 * 4);
+  // Before each half of a layer: one element read, two written; behind the last: one and one.
+  EXPECT_EQ(find(prefill, "prefill.norm").bytes, (3 * 5 + 2 * 5 + 1) * 3 * 8 * 4 + 2 * 8 * 4);
+  expect_sum(prefill, "prefill");
+  // 6.71 G parameters (13.4 GB in f16), of which a token reads all but the 535 M of the embeddings.
+  const auto sizes = pipeline::synthetic_sizes("synthetic:chatglm-6b");
+  EXPECT_EQ(sizes.decoder_kind, "chatglm");
+  EXPECT_NEAR(find(decode_costs(sizes.decoder, 1, {2, 2, 2, 2}, work), "decode_token").bytes,
+              12.35e9, 0.05e9);
+}
+
 TEST(Costs, ChatGlm2) {
   // 6.24 G parameters are published, of which a token reads all but the 266 M of the embeddings.
   const auto sizes = pipeline::synthetic_sizes("synthetic:chatglm2-6b");

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "llm/chatglm/config.h"
 #include "llm/chatglm2/config.h"
 #include "llm/qwen/config.h"
 #include "llm/qwen2/config.h"
@@ -38,6 +39,16 @@ void check(const llm::qwen2_vl::DecoderConfig& c) {
 void check(const llm::qwen2_5_vl::Config& c) {
   check(c.decoder);
   REELM_CHECK(c.tokens_per_second > 0 && std::isfinite(c.tokens_per_second));
+}
+
+void check(const llm::chatglm::DecoderConfig& c) {
+  REELM_CHECK(c.hidden_size > 0 && c.inner_hidden_size > 0 && c.num_layers > 0);
+  REELM_CHECK(c.head_dim > 0 && c.head_dim % 4 == 0);
+  REELM_CHECK(c.head_dim * c.num_attention_heads == c.hidden_size);
+  REELM_CHECK(c.max_sequence_length > 0 && c.layernorm_epsilon >= 0);
+  for (const llm::TokenId id : {c.bos_token_id, c.gmask_token_id}) {
+    REELM_CHECK(id >= 0 && id < c.vocab_size);
+  }
 }
 
 void check(const llm::chatglm2::DecoderConfig& c) {
@@ -113,6 +124,7 @@ void fuzz_one(Bytes input) {
   }
   Limits limits;
   limits.json_bytes = 1 << 16;
+  succeeds([&] { check(llm::chatglm::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::chatglm2::load_decoder_config(path, limits)); });
   succeeds([&] { check(llm::qwen::load_decoder_config(path, limits).decoder); });
   succeeds([&] { check(llm::qwen2::load_decoder_config(path, limits)); });

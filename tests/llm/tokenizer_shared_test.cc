@@ -69,6 +69,26 @@ TEST(SharedSentencePiece, RealModels) {
   }
 }
 
+TEST(SharedSentencePiece, ChatGlm) {
+  testing::TempDir dir;
+  std::filesystem::copy_file(kShared / "tokenizers" / "chatglm6b_ice_text.model",
+                             dir.path() / "ice_text.model");
+  dir.write("tokenizer_config.json", R"({"num_image_tokens": 0})");
+  const auto tokenizer = load_tokenizer(dir.path());
+  // The ids of config.json, and those of the Python package behind the rules of
+  // tokenization_chatglm.py.
+  EXPECT_EQ(tokenizer->special_id("[gMASK]"), 130001);
+  EXPECT_EQ(tokenizer->special_id("<sop>"), 130004);
+  EXPECT_EQ(tokenizer->special_id("<eop>"), 130005);
+  const std::pair<std::string, std::vector<TokenId>> cases[] = {
+      {"你好", {5, 74874}},
+      {"def f(x):\n\treturn  x", {1616, 502, 20, 149, 125662, 4, 130008, 2091, 130009, 149}},
+      {"[Round 0]\n问：你好\n答：", {53, 6945, 5, 8, 42, 4, 64286, 12, 74874, 4, 67342, 12}},
+      {"ﬁ Ａ　１ 🙂", {6397, 167, 5, 9, 126999}}};
+  for (const auto& [text, ids] : cases) EXPECT_EQ(tokenizer->encode(text), ids) << text;
+  EXPECT_EQ(tokenizer->decode(cases[1].second, true), cases[1].first);
+}
+
 TEST(SharedSentencePiece, ChatGlm3) {
   testing::TempDir dir;
   std::filesystem::copy_file(kShared / "tokenizers" / "chatglm2_tokenizer.model",

@@ -109,10 +109,11 @@ void write_weights(const fs::path& dir, const Json& spec) {
 }
 
 /// The demo's tokenizer, as one file or as the two files of the original Qwen2-VL; or the ranks of
-/// the goldens of tiktoken, or the SentencePiece model of those of ChatGLM2.
+/// the goldens of tiktoken, or the SentencePiece models of those of ChatGLM.
 void write_tokenizer(const fs::path& dir, const Json& spec) {
   const std::pair<const char*, const char*> whole[] = {{"qwen.tiktoken", "tiktoken"},
-                                                       {"tokenizer.model", "chatglm2"}};
+                                                       {"tokenizer.model", "chatglm2"},
+                                                       {"ice_text.model", "chatglm"}};
   for (const auto& [file, folder] : whole) {
     if (spec["tokenizer"] != file) continue;
     return write_file(dir / file, read_file(goldens_dir() / folder / file));

@@ -67,7 +67,8 @@ TEST(RandomModel, EverySpecHasPythonsWeights) {
     EXPECT_TRUE(fs::exists(dir / "config.json"));
     EXPECT_TRUE(fs::exists(dir / "tokenizer_config.json"));
     int tokenizers = 0;
-    for (const char* file : {"tokenizer.json", "merges.txt", "qwen.tiktoken", "tokenizer.model"}) {
+    for (const char* file :
+         {"tokenizer.json", "merges.txt", "qwen.tiktoken", "tokenizer.model", "ice_text.model"}) {
       tokenizers += fs::exists(dir / file) ? 1 : 0;
     }
     EXPECT_EQ(tokenizers, 1);
