@@ -64,7 +64,9 @@ TEST_F(PromptTest, MediaStandWhereTheyAreGiven) {
 
 TEST_F(PromptTest, TemporalPatchesStandBehindTheirTimes) {
   const std::vector<Message> messages = {{"user", {Content("A "), Content(kClip), Content("?")}}};
-  MediaTokens clip = {.n_vision_tokens = 4, .slice_texts = {"<0.2 seconds>", "<1.3 seconds>"}};
+  MediaTokens clip;
+  clip.n_vision_tokens = 4;
+  clip.slice_texts = {"<0.2 seconds>", "<1.3 seconds>"};
   EXPECT_EQ(prompt(messages, {clip}, false),
             "[start]user\nA <0.2 seconds>[vs][v][v][ve]<1.3 seconds>[vs][v][v][ve]?[end]\n"
             "[start]assistant\n");

@@ -60,7 +60,8 @@ TEST(Clip, TheFileSaysThatItsLimitsAreOfWholeClips) {
   EXPECT_EQ(plan_media(media, config, o).resized, (Size{64, 96}));  // 4 frames of 6144 pixels
   o.max_pixels = 3072;
   EXPECT_EQ(plan_media(media, config, o).resized, (Size{32, 64}));
-  o = {.frames = 5, .reference = Reference::kHf};
+  o.max_pixels.reset();
+  o.frames = 5;
   const MediaPlan odd = plan_media(media, config, o);
   EXPECT_EQ(odd.frame_indices, (std::vector<std::int64_t>{0, 15, 30, 44, 59, 59}));
   EXPECT_EQ(odd.grid_thw[0], 3);
@@ -75,7 +76,9 @@ TEST(Clip, PatchesHaveTimes) {
   EXPECT_NEAR(plan.slice_seconds[1], 49.0 / 30, 1e-12);
   // By true times where frames are chosen by them.
   Media varying(MediaSource::from_path(clip("varying.mp4")));
-  const MediaPlan by_time = plan_media(varying, {}, {.sample = SampleBy::kTime});
+  SamplingOptions options;
+  options.sample = SampleBy::kTime;
+  const MediaPlan by_time = plan_media(varying, {}, options);
   for (std::size_t i = 0; i < by_time.slice_seconds.size(); ++i) {
     const double middle = (by_time.frame_pts[2 * i] + by_time.frame_pts[2 * i + 1]) / 2;
     EXPECT_NEAR(by_time.slice_seconds[i], middle - by_time.start_seconds, 1e-9);
