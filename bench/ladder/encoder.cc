@@ -67,7 +67,7 @@ Tensor SwitchedEncoder::attend(Tensor& qkv, const GridFacts& facts) {
   return out;
 }
 
-Tensor SwitchedEncoder::norm(const Tensor& x, const vision::qwen2_vl::LayerNormWeights& weights) {
+Tensor SwitchedEncoder::norm(const Tensor& x, const vision::LayerNormWeights& weights) {
   const auto layer_norm =
       switches_.fused_add_norm ? &kernels::layer_norm : &kernels::reference::layer_norm;
   Tensor out(x.rows(), x.width(), counters_);

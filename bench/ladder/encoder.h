@@ -41,7 +41,7 @@ class SwitchedEncoder {
                          std::int64_t rows) const;
   void turn(Tensor& qkv, const GridFacts& facts);
   Tensor attend(Tensor& qkv, const GridFacts& facts);
-  Tensor norm(const Tensor& x, const vision::qwen2_vl::LayerNormWeights& weights);
+  Tensor norm(const Tensor& x, const vision::LayerNormWeights& weights);
   /// x += layer(in).
   void add_product(Tensor& x, const layers::Linear& layer, const Tensor& in);
   void block(const vision::qwen2_vl::BlockWeights& weights, Tensor& x, const GridThw& grid);
