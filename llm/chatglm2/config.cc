@@ -72,6 +72,7 @@ DecoderConfig load_decoder_config(const ModelFiles& files, const Limits& limits)
   c.rms_norm_eps = json_number_or(root, "layernorm_epsilon", where, 1e-5);
   c.mrope_section = {c.head_dim / 2, 0, 0};
   read_rope(root, where, find_version(files, limits).value_or(Version::kChatGlm2), out);
+  qwen2::check_hidden_size(c, where);
   qwen2::check_decoder_config(c, where);
   if (c.head_dim % 4 != 0) {
     throw_error(ErrorCode::kFormat, "{}: a head has {} channels, expected a multiple of 4", where,
