@@ -83,7 +83,12 @@ class Faults : public testing::ScratchDirTest {
  protected:
   /// Runs `ask` with each call of `fault` failing, and an undisturbed one after each.
   void every_call_of_an_answer(Fault fault, bool all_after, const Request& request) {
-    Engine engine = Engine::open(kDemo, options());
+    EngineOptions one_decoder_thread = options();
+    // Room for a single frame thread. Which of several is refused what depends on the load of the
+    // machine, and FFmpeg 5.1's H.264 decoder ends the process in avcodec_close (an assertion) for
+    // some of it: seen in 6 of 12 runs beside a build, in none of 6 without.
+    one_decoder_thread.limits.decoded_bytes = 2'600'000;
+    Engine engine = Engine::open(kDemo, one_decoder_thread);
     const auto expected = engine.ask(request).token_ids;
     FailingCalls counter(fault);
     (void)engine.ask(request);
