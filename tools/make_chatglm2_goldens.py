@@ -28,6 +28,7 @@ import random
 import tempfile
 
 import make_random_model
+import random_models
 import random_weights
 import reference
 import sentencepiece
@@ -129,7 +130,7 @@ def turns(model) -> list[dict]:
 
 def chats() -> None:
     document = {}
-    for name in sorted(n for n in make_random_model.MODELS if n.startswith(("chatglm2", "chatglm3"))):
+    for name in sorted(n for n in random_models.MODELS if n.startswith(("chatglm2", "chatglm3"))):
         with tempfile.TemporaryDirectory() as folder:
             random_weights.write_model(make_random_model.load_spec(name), pathlib.Path(folder))
             model = reference.load(pathlib.Path(folder))

@@ -25,6 +25,7 @@ import pathlib
 import tempfile
 
 import make_random_model
+import random_models
 import random_weights
 import reference
 import reference_chatglm
@@ -138,7 +139,7 @@ def turns(model) -> list[dict]:
 
 def chats() -> None:
     document = {}
-    for name in sorted(n for n, m in make_random_model.MODELS.items() if m.family == "chatglm"):
+    for name in sorted(n for n, m in random_models.MODELS.items() if m.family == "chatglm"):
         with tempfile.TemporaryDirectory() as folder:
             random_weights.write_model(make_random_model.load_spec(name), pathlib.Path(folder))
             document[name] = turns(reference.load(pathlib.Path(folder)))

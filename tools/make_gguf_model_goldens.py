@@ -21,6 +21,7 @@ import gguf
 import make_golden
 import make_random_gguf
 import make_random_model
+import random_models
 import random_weights
 import torch
 import transformers
@@ -38,7 +39,7 @@ def golden(name: str, kind: str, folder: pathlib.Path) -> dict:
     path = folder / f"{name}-{kind}.gguf"
     make_random_gguf.write_decoder(
         path,
-        make_random_model.MODELS[name],
+        random_models.MODELS[name],
         config,
         make_random_gguf.read_tensors(source),
         gguf.GGMLQuantizationType[kind],

@@ -20,6 +20,8 @@ import re
 import gguf
 import make_random_model
 import numpy
+import random_model_files
+import random_models
 import random_weights
 
 Kind = gguf.GGMLQuantizationType
@@ -55,7 +57,7 @@ def write(writer: gguf.GGUFWriter, tensors: dict[str, numpy.ndarray], kind: Kind
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, config: dict) -> None:
-    document = json.loads((make_random_model.DEMO / "tokenizer.json").read_text("utf-8"))
+    document = json.loads((random_model_files.DEMO / "tokenizer.json").read_text("utf-8"))
     tokens = {i: (t, gguf.TokenType.NORMAL) for t, i in document["model"]["vocab"].items()}
     for token in document["added_tokens"]:
         kind = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
@@ -138,12 +140,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=make_random_model.MODELS, metavar="NAME")
+    parser.add_argument("name", choices=random_models.MODELS, metavar="NAME")
     parser.add_argument("dir", type=pathlib.Path, metavar="DIR")
     kinds = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1")
     parser.add_argument("--type", choices=kinds, default="f16")
     args = parser.parse_args()
-    model, source = make_random_model.MODELS[args.name], args.dir / args.name
+    model, source = random_models.MODELS[args.name], args.dir / args.name
     random_weights.write_model(make_random_model.load_spec(args.name), source)
     config = json.loads((source / "config.json").read_text("utf-8"))
     config |= config.get("text_config", {})
