@@ -234,7 +234,7 @@ TEST(Tuner, SequencesAndBatchesAsk) {
   };
   const std::vector<float> expected_varlen = varlen(), expected_batch = batch();
   for (const bool everything : {false, true}) {
-    Tuner tuner({.rounds = 2, .everything = everything, .now_ms = {}});
+    Tuner tuner({.total_ms = 1e9, .rounds = 2, .everything = everything, .now_ms = {}});
     const Asked asked(tuner);
     EXPECT_TRUE(testing::all_equal_bits(varlen(), expected_varlen)) << everything;
     EXPECT_TRUE(testing::all_equal_bits(batch(), expected_batch)) << everything;
