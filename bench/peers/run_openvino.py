@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """OpenVINO against reelm: the vision tower of Qwen2-VL-2B (random weights) over one slice of patches.
 
-UNTESTED with the 2B sizes: run to its end with synthetic:tiny only.
-
 Run by hand, never by the tests. Needs openvino, torch and transformers (PyPI) and 10 GB of memory:
 
   python run_openvino.py --reelm-bench build/release/bench/reelm-bench
