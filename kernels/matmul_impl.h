@@ -50,7 +50,7 @@ struct MatmulCandidate {
 std::span<const MatmulCandidate> matmul_candidates() noexcept;
 
 /// Whether two candidates give the same bits for weights of a type. Only the tiles of AMX add
-/// otherwise than what streams bf16: their dot product rounds once a pair, not twice.
+/// otherwise than what streams bf16: seen on a CPU (Tuner tests), their sums of pairs differ.
 bool matmul_same_bits(const KernelTable& table, ComputeType type, const MatmulCandidate& a,
                       const MatmulCandidate& b) noexcept;
 
