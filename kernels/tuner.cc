@@ -14,8 +14,6 @@ namespace reelm::kernels {
 
 namespace {
 
-constexpr int kLeastRounds = 2;
-
 std::atomic<Tuner*> g_tuner{nullptr};
 std::array<std::atomic<int>, 2> g_forced{-1, -1};
 
