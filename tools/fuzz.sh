@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets of tests/fuzz one after the other (make fuzz):
-#   tools/fuzz.sh [--seconds N | --nightly] [--jobs N] [--merge] [TARGET...]
-# --seconds  for each target; default 60, --nightly an hour
+#   tools/fuzz.sh [--seconds N | --nightly] [--timeout N] [--jobs N] [--merge] [TARGET...]
+# --seconds  of CPU for each target, however long a busy machine takes to give them; default 60,
+#            --nightly an hour
+# --timeout  seconds by the clock that one input may take; default 25
 # --jobs     of the build
 # --merge    afterwards: adds to the committed corpus a few small inputs that reach all the code it does not
 # Inputs that reach something new stay in build/fuzz/corpus/TARGET; what a target minds is kept in
@@ -9,6 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=60
+timeout=25
 jobs=$(nproc)
 merge=false
 targets=()
@@ -16,9 +19,10 @@ while [[ $# -gt 0 ]]; do
   case "$1" in
     --seconds) seconds=$2; shift ;;
     --nightly) seconds=3600 ;;
+    --timeout) timeout=$2; shift ;;
     --jobs) jobs=$2; shift ;;
     --merge) merge=true ;;
-    -*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    -*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     *) targets+=("$1") ;;
   esac
   shift
@@ -50,27 +54,48 @@ corpus() {  # corpus TARGET: its folders, the growing one first
 run() {  # run TARGET OPTION...
   local target=$1 folders
   mapfile -t folders < <(corpus "$target")
-  local options=(-timeout=25 -rss_limit_mb=4096 -malloc_limit_mb=2048 -max_len=65536 -len_control=20 "${@:2}")
+  local options=(-timeout="$timeout" -rss_limit_mb=4096 -malloc_limit_mb=2048 -max_len=65536 -len_control=20 "${@:2}")
   local dictionary=tests/fuzz/dictionaries/$target.dict
   if [[ -f $dictionary ]]; then options+=("-dict=$dictionary"); fi
-  $build/tests/fuzz/fuzz_"$target" "${options[@]}" "${folders[@]}"
+  exec $build/tests/fuzz/fuzz_"$target" "${options[@]}" "${folders[@]}"  # in the background: its process is $!
 }
 
+cpu_seconds() {  # cpu_seconds PID: of a process that runs; nothing of one that is gone
+  local stat
+  stat=$(cat /proc/"$1"/stat 2>/dev/null) || return 0
+  read -r -a stat <<<"${stat##*) }"  # behind the name, which may hold spaces
+  echo $(((stat[11] + stat[12]) / ticks))
+}
+
+fuzz() {  # fuzz TARGET: until its CPU time is used up; what it took in `used`
+  local target=$1 pid now status=0
+  run "$target" -print_final_stats=1 -artifact_prefix=$build/findings/"$target"/ >"$log" 2>&1 &
+  pid=$!
+  used=0
+  while now=$(cpu_seconds $pid) && [[ -n $now ]]; do
+    used=$now
+    if ((used >= seconds)); then kill -TERM $pid 2>/dev/null || true; fi
+    sleep 1
+  done
+  wait $pid || status=$?
+  [[ $status -eq 0 || $status -eq $interrupted ]]
+}
+
+ticks=$(getconf CLK_TCK)
+interrupted=72  # libFuzzer's exit code after a signal that ends it
 failed=()
 lines=()
 for target in "${targets[@]}"; do
   mkdir -p $build/corpus/"$target" $build/findings/"$target"
   log=$build/$target.log
-  echo "== $target, $seconds s: $log"
-  start=$SECONDS
-  if ! run "$target" -max_total_time="$seconds" -print_final_stats=1 \
-      -artifact_prefix=$build/findings/"$target"/ >"$log" 2>&1; then
+  echo "== $target, $seconds s of CPU: $log"
+  if ! fuzz "$target"; then
     failed+=("$target")
     grep -E "^==[0-9]+==|SUMMARY|runtime error|Test unit written" "$log" | tail -n 5 || true
   fi
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   reached=$(grep -o 'cov: [0-9]* ft: [0-9]*' "$log" | tail -n 1 || true)
-  lines+=("$target: $((SECONDS - start)) s, ${executions:-?} executions, ${reached:-nothing reached}, $(find $build/corpus/"$target" -type f | wc -l) inputs kept")
+  lines+=("$target: $used s of CPU, ${executions:-?} executions, ${reached:-nothing reached}, $(find $build/corpus/"$target" -type f | wc -l) inputs kept")
   if $merge; then
     mkdir -p tests/fuzz/corpus/"$target"
     $build/tests/fuzz/fuzz_"$target" -set_cover_merge=1 -use_counters=0 -max_len=4096 \
