@@ -70,7 +70,7 @@ std::uint64_t hash_tensors(std::span<const StoredTensor> tensors, const CancelTo
   std::vector<std::uint64_t> hashes(pieces.size());
   const std::size_t none = tensors.size();
   std::atomic<std::size_t> unreadable{none};
-  parallel_for(std::ssize(pieces), 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for_dynamic(std::ssize(pieces), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
       if (cancel != nullptr) cancel->check();
       if (populate(pieces[i].bytes)) {

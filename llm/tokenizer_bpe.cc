@@ -383,8 +383,13 @@ SpellingTable::SpellingTable(const std::vector<std::pair<std::string, TokenId>>&
   for (std::size_t entry = 0; entry < vocab.size(); ++entry) {
     const std::size_t hash = std::hash<std::string_view>()(vocab[entry].first);
     std::size_t i = hash & mask;
-    while (slots_[i].entry != 0) i = (i + 1) & mask;
-    slots_[i] = {static_cast<std::uint32_t>(hash >> 32), static_cast<std::uint32_t>(entry + 1)};
+    const auto high = static_cast<std::uint32_t>(hash >> 32);
+    for (; slots_[i].entry != 0; i = (i + 1) & mask) {
+      if (slots_[i].hash == high && vocab[slots_[i].entry - 1].first == vocab[entry].first) {
+        unique_ = false;
+      }
+    }
+    slots_[i] = {high, static_cast<std::uint32_t>(entry + 1)};
   }
 }
 

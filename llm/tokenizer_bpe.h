@@ -75,6 +75,8 @@ class SpellingTable {
   explicit SpellingTable(const std::vector<std::pair<std::string, TokenId>>& vocab);
   /// The id, or -1.
   TokenId find(std::string_view spelling) const noexcept;
+  /// Whether no spelling is there twice.
+  bool unique() const noexcept { return unique_; }
 
  private:
   struct Slot {
@@ -83,6 +85,7 @@ class SpellingTable {
   };
   const std::vector<std::pair<std::string, TokenId>>& vocab_;
   std::vector<Slot> slots_;  // a power of two, at most half full
+  bool unique_ = true;
 };
 
 /// Checks the data and makes the tokenizer. Throws Error{kFormat} naming file and item when the

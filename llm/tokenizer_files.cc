@@ -5,6 +5,7 @@
 
 #include "core/json.h"
 #include "core/throw.h"
+#include "llm/tokenizer_json.h"
 #include "llm/tokenizer_split.h"
 
 namespace reelm::llm {
@@ -60,15 +61,12 @@ std::vector<std::pair<std::string, TokenId>> read_vocab(const Json& vocab,
   return out;
 }
 
-/// "a b" -> {a, b}; neither side may be empty or hold a space.
-std::pair<std::string, std::string> split_merge(std::string_view line, const std::string& where) {
-  const std::size_t space = line.find(' ');
-  if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
-      line.find(' ', space + 1) != std::string_view::npos) {
-    throw_error(ErrorCode::kFormat, "{}: expected two tokens with a space between, found {}", where,
-                excerpt(Json(std::string(line))));
-  }
-  return {std::string(line.substr(0, space)), std::string(line.substr(space + 1))};
+/// `place()` says where the line is.
+template <typename Place>
+std::pair<std::string, std::string> merge_of(std::string_view line, Place&& place) {
+  if (auto merge = split_merge(line)) return std::move(*merge);
+  throw_error(ErrorCode::kFormat, "{}: expected two tokens with a space between, found {}", place(),
+              excerpt(Json(std::string(line))));
 }
 
 std::vector<std::pair<std::string, std::string>> read_merges(const Json& merges,
@@ -80,8 +78,8 @@ std::vector<std::pair<std::string, std::string>> read_merges(const Json& merges,
   out.reserve(merges.size());
   for (const Json& merge : merges) {
     if (merge.is_string()) {
-      out.push_back(split_merge(merge.get_ref<const std::string&>(),
-                                fmt::format("{}[{}]", where, out.size())));
+      out.push_back(merge_of(merge.get_ref<const std::string&>(),
+                             [&] { return fmt::format("{}[{}]", where, out.size()); }));
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
                merge[1].is_string()) {
       out.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
@@ -99,7 +97,7 @@ std::vector<std::pair<std::string, std::string>> read_merges_txt(const std::stri
   std::vector<std::pair<std::string, std::string>> out;
   for_each_line(content, [&](std::string_view line, std::size_t number) {
     if (number == 1 && line.starts_with("#version")) return;
-    out.push_back(split_merge(line, fmt::format("{}: line {}", where, number)));
+    out.push_back(merge_of(line, [&] { return fmt::format("{}: line {}", where, number); }));
   });
   if (out.empty()) throw_error(ErrorCode::kFormat, "{}: has no merges", where);
   return out;
@@ -121,8 +119,19 @@ AddedToken read_added(const Json& entry, TokenId id, const std::string& where) {
   return token;
 }
 
+/// A file that repeats no key: the usual one with its large parts taken as they came, any other
+/// with all of it in `rest`.
+TokenizerJson read_large_json(const ModelFiles& files, std::string_view name,
+                              TokenizerJsonPlaces places, const Limits& limits) {
+  if (auto taken = take_tokenizer_json(files.read(name, limits), places, limits)) {
+    return std::move(*taken);
+  }
+  return {.vocab = {}, .merges = {}, .rest = read_json_file_unique(files, name, limits)};
+}
+
 /// The model: byte-level BPE without the features Qwen2 does not use.
-void read_model(const Json& model, const std::string& file, BpeData& data) {
+void read_model(TokenizerJson& json, const std::string& file, BpeData& data) {
+  const Json& model = member_or_null(json.rest, "model");
   const std::string where = file + ": model";
   check_object(model, where);
   const Json& type = member_or_null(model, "type");
@@ -136,6 +145,11 @@ void read_model(const Json& model, const std::string& file, BpeData& data) {
   data.ignore_merges = json_bool_or(model, "ignore_merges", where, false);
   data.vocab_source = file;
   data.merges_source = where + ".merges";
+  if (!json.vocab.empty()) {
+    data.vocab = std::move(json.vocab);
+    data.merges = std::move(json.merges);
+    return;
+  }
   data.vocab = read_vocab(member_or_null(model, "vocab"), where + ".vocab");
   data.merges = read_merges(member_or_null(model, "merges"), data.merges_source);
 }
@@ -171,6 +185,14 @@ void read_pre_tokenizer(const Json& pre, const std::string& file) {
   }
 }
 
+/// The TemplateProcessing that transformers 5 writes for Qwen2: the text alone, no special tokens.
+bool adds_nothing(const Json& post_processor) {
+  if (type_of(post_processor) != "TemplateProcessing") return false;
+  const Json& single = member_or_null(post_processor, "single");
+  return single.is_array() && single.size() == 1 && single[0].is_object() &&
+         single[0].contains("Sequence");
+}
+
 /// Only what decides ids and text is looked at; offsets (trim_offsets) are not reelm's business.
 void read_components(const Json& root, const std::string& file, BpeData& data) {
   const Json& normalizer = member_or_null(root, "normalizer");
@@ -184,8 +206,9 @@ void read_components(const Json& root, const std::string& file, BpeData& data) {
 
   for (const char* key : {"decoder", "post_processor"}) {
     const Json& component = member_or_null(root, key);
-    expect(component.is_null() || type_of(component) == "ByteLevel", file, key, component,
-           "ByteLevel or none");
+    expect(component.is_null() || type_of(component) == "ByteLevel" ||
+               (key == std::string_view("post_processor") && adds_nothing(component)),
+           file, key, component, "ByteLevel or none");
   }
 }
 
@@ -252,7 +275,8 @@ void for_each_line(std::string_view text,
 }
 
 BpeData read_tokenizer_json(const ModelFiles& files, const Limits& limits) {
-  const Json root = read_json_file_unique(files, "tokenizer.json", limits);
+  TokenizerJson json = read_large_json(files, "tokenizer.json", kTokenizerJsonPlaces, limits);
+  const Json& root = json.rest;
   const std::string file = files.where("tokenizer.json");
   check_object(root, file);
   BpeData data;
@@ -263,7 +287,7 @@ BpeData read_tokenizer_json(const ModelFiles& files, const Limits& limits) {
     expect(type == "BPE", file + ": model", "type", Json(type), "BPE");
   }
   read_components(root, file, data);
-  read_model(model, file, data);
+  read_model(json, file, data);
   const Json& added = member_or_null(root, "added_tokens");
   if (added.is_null()) return data;
   if (!added.is_array()) {
@@ -283,7 +307,9 @@ BpeData read_vocab_and_merges(const ModelFiles& files, const Limits& limits) {
   BpeData data;
   data.vocab_source = files.where("vocab.json");
   data.merges_source = files.where("merges.txt");
-  data.vocab = read_vocab(read_json_file_unique(files, "vocab.json", limits), data.vocab_source);
+  TokenizerJson json = read_large_json(files, "vocab.json", kVocabJsonPlaces, limits);
+  data.vocab =
+      json.vocab.empty() ? read_vocab(json.rest, data.vocab_source) : std::move(json.vocab);
   data.merges = read_merges_txt(files.read("merges.txt", limits), data.merges_source);
   if (!files.has(kAdded)) return data;
   const Json added = read_json_file_unique(files, kAdded, limits);

@@ -164,6 +164,17 @@ TEST(TokenizerFiles, OtherKindsSayWhatTheyAre) {
   EXPECT_THAT(with("/decoder", {{"type", "Metaspace"}}), unsupported("decoder"));
   EXPECT_THAT(with("/post_processor", {{"type", "TemplateProcessing"}}),
               unsupported("TemplateProcessing"));
+  const json text_alone = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const json bos = {{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}};
+  EXPECT_THAT(
+      with("/post_processor", {{"type", "TemplateProcessing"}, {"single", {bos, text_alone}}}),
+      unsupported("<s>"));
+  EXPECT_THAT(
+      with("/post_processor", {{"type", "TemplateProcessing"}, {"single", json::array({bos})}}),
+      unsupported("<s>"));
+  EXPECT_EQ(with("/post_processor",
+                 {{"type", "TemplateProcessing"}, {"single", json::array({text_alone})}}),
+            "");
   EXPECT_EQ(with("/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "NFC"}}}}}), "");
   EXPECT_EQ(with("/normalizer", nullptr), "");
   EXPECT_EQ(with("/post_processor", {{"type", "ByteLevel"}, {"trim_offsets", false}}), "");
