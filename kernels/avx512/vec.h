@@ -52,6 +52,10 @@ struct Vec {
         REELM_MM512(add_epi32)(REELM_MM512(cvtps_epi32)(n), REELM_MM512(set1_epi32)(127));
     return as_f(REELM_MM512(slli_epi32)(biased, 23));
   }
+  /// p * 2^n for whole n, 0 where a < b, whatever p and n are there. Only here.
+  static F pow2_times(F p, F n, F a, F b) {
+    return REELM_MM512(maskz_scalef_ps)(REELM_MM512(cmp_ps_mask)(a, b, _CMP_NLT_UQ), p, n);
+  }
   static F zero_where_less(F v, F a, F b) {
     return REELM_MM512(mask_mov_ps)(v, REELM_MM512(cmp_ps_mask)(a, b, _CMP_LT_OQ), zero());
   }

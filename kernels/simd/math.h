@@ -26,11 +26,14 @@ inline typename V::F exp_ps(typename V::F x) {
 }
 
 /// 2^x for x <= 127, exactly 0 below -126 (a masked score is -inf). Relative error of the
-/// polynomial 2e-8 (Chebyshev nodes on [-1/2, 1/2]).
+/// polynomial 2e-8 (Chebyshev nodes on [-1/2, 1/2]). The same bits with V::pow2_times, which is 5
+/// instructions of 15 less.
 template <class V>
 inline typename V::F exp2_ps(typename V::F x) {
+  constexpr bool kScales =
+      requires(typename V::F v) { V::pow2_times(v, v, v, v); };  // whatever lies below `lowest`
   const auto lowest = V::set1(-126.0f);
-  const auto clamped = V::max(lowest, x);
+  const auto clamped = kScales ? x : V::max(lowest, x);
   const auto n = V::round(clamped);
   const auto f = V::sub(clamped, n);
   auto p = V::set1(1.54614449e-4f);
@@ -40,7 +43,11 @@ inline typename V::F exp2_ps(typename V::F x) {
   p = V::fma(p, f, V::set1(2.40226507e-1f));
   p = V::fma(p, f, V::set1(6.93147182e-1f));
   p = V::fma(p, f, V::set1(1.0f));
-  return V::zero_where_less(V::mul(p, V::pow2(n)), x, lowest);
+  if constexpr (kScales) {
+    return V::pow2_times(p, n, x, lowest);
+  } else {
+    return V::zero_where_less(V::mul(p, V::pow2(n)), x, lowest);
+  }
 }
 
 /// x * sigmoid(alpha * x).
