@@ -30,8 +30,9 @@ inline typename V::F exp_ps(typename V::F x) {
 /// instructions of 15 less.
 template <class V>
 inline typename V::F exp2_ps(typename V::F x) {
-  constexpr bool kScales =
-      requires(typename V::F v) { V::pow2_times(v, v, v, v); };  // whatever lies below `lowest`
+  constexpr bool kScales = requires(typename V::F v) {
+    V::pow2_times(v, v, v, v);
+  };  // whatever lies below `lowest`
   const auto lowest = V::set1(-126.0f);
   const auto clamped = kScales ? x : V::max(lowest, x);
   const auto n = V::round(clamped);
