@@ -12,8 +12,10 @@ namespace {
 
 using Kind = AttentionKind;
 
-constexpr AttentionCandidate flash(const char* name, std::int64_t rows, std::int64_t keys,
+// consteval: a number of rows that is no whole number of row tiles does not compile.
+consteval AttentionCandidate flash(const char* name, std::int64_t rows, std::int64_t keys,
                                    Dealing dealing = Dealing::kStatic) {
+  if (rows % kAttentionRowsStep != 0) throw "kernels write whole row tiles";
   return {name, Kind::kFlash, {rows, keys}, 0, dealing};
 }
 constexpr AttentionCandidate decode(const char* name, std::int64_t keys,
@@ -30,7 +32,7 @@ constexpr std::array kCandidates = {
     flash("flash-96x64-dynamic", 96, 64, Dealing::kDynamic),
     flash("flash-384x64", 384, 64),
     flash("flash-384x64-dynamic", 384, 64, Dealing::kDynamic),
-    flash("flash-608x64-dynamic", 608, 64, Dealing::kDynamic),
+    flash("flash-624x64-dynamic", 624, 64, Dealing::kDynamic),
     flash("flash-96x128", 96, kAttentionKeysLong),
     flash("flash-192x128", 192, kAttentionKeysLong),
     flash("flash-384x128", 384, kAttentionKeysLong),
@@ -60,7 +62,7 @@ constexpr bool is_dynamic(int i, std::int64_t rows) {
          kCandidates[static_cast<std::size_t>(i)].tile.rows == rows;
 }
 static_assert(is_dynamic(kFlashRule, 192) && is_dynamic(kFlashCausalWide, 384) &&
-              is_dynamic(kFlashWide, 608) && kCandidates[kDecodeRule].kind == Kind::kDecode &&
+              is_dynamic(kFlashWide, 624) && kCandidates[kDecodeRule].kind == Kind::kDecode &&
               kCandidates[kDecodeRule].chunk_keys == kDecodeKeys);
 
 constexpr auto kNames = [] {

@@ -114,7 +114,8 @@ def main() -> None:
     parser = common.arguments(__doc__, repeat=2, runs=1)
     parser.add_argument("clip", type=common.existing, metavar="CLIP")
     parser.add_argument("--new-tokens", type=common.positive, default=128, metavar="N")
-    parser.add_argument("--dtype", default="bf16", help="of reelm, as reelm-bench takes it (bf16)")
+    parser.add_argument("--dtype", type=lambda text: text.split(","), default=["bf16"], metavar="DTYPE[:VISION],...",
+                        help="of reelm, as reelm-bench takes --dtype and --vision-dtype; several take turns (bf16)")
     parser.add_argument("--peer-dtype", choices=("bf16", "f32"), default="bf16" if common.native_bf16() else "f32",
                         help="of transformers (bf16 where the machine multiplies it, else f32)")
     parser.add_argument("--seconds", type=float, default=600, metavar="S", help="limit of a run of transformers (600)")
@@ -131,27 +132,33 @@ def main() -> None:
         args.mtmd_cli = common.program(args.mtmd_cli, "see run_llama_cpp.py --help")
         common.program("ffmpeg", "llama.cpp starts it to read videos")
 
-    def reelm(model: str, new_tokens: int) -> dict:
-        return common.reelm_bench(args, "--model", model, "--dtype", args.dtype, "--media", args.clip,
-                                  "--new-tokens", new_tokens)
+    def reelm(model: str, new_tokens: int, dtype: str) -> dict:
+        text, _, vision = dtype.partition(":")
+        return common.reelm_bench(args, "--model", model, "--dtype", text, "--vision-dtype", vision or "bf16", "--media",
+                                  args.clip, "--new-tokens", new_tokens)
 
-    grid = reelm("synthetic:tiny", 1)["work"]["grid_thw"]
+    grid = reelm("synthetic:tiny", 1, "bf16")["work"]["grid_thw"]
     peers = [LlamaCpp(args, grid)] if args.mtmd_cli else []
     if not args.no_transformers:
         peers.append(Transformers(args, grid))
     whole = f"the clip, {args.new_tokens} new tokens"
 
+    def stages(ms_of_peer: list[float], ms_of_dtype: list[float]) -> list[tuple[str, float, float]]:
+        return [(f"{whole}, {p.name} / reelm {dtype}", theirs, ms) for p, theirs in zip(peers, ms_of_peer)
+                for dtype, ms in zip(args.dtype, ms_of_dtype)]
+
     def peer() -> common.Times:
-        return {f"{whole}, {p.name}": statistics.median(p.run() for _ in range(args.runs)) for p in peers}
+        times = [statistics.median(p.run() for _ in range(args.runs)) for p in peers]
+        return {name: ms for name, ms, _ in stages(times, [0.0] * len(args.dtype))}
 
     def ours() -> common.Times:
-        ms = reelm(args.model, args.new_tokens)["totals"]["end_to_end_ms"]
-        return {f"{whole}, {p.name}": ms for p in peers}
+        times = [reelm(args.model, args.new_tokens, dtype)["totals"]["end_to_end_ms"] for dtype in args.dtype]
+        return {name: ms for name, _, ms in stages([0.0] * len(peers), times)}
 
     rows = common.in_turn(args, peer, ours)
     notes = [note for p in peers for note in dict.fromkeys(p.notes)]
     common.finish(args, "; ".join(p.name for p in peers),
-                  {"model": args.model, "clip": args.clip, "grid": grid, "new_tokens": args.new_tokens, "reelm_dtype": args.dtype}, rows,
+                  {"model": args.model, "clip": args.clip, "grid": grid, "new_tokens": args.new_tokens, "reelm_dtype": ",".join(args.dtype)}, rows,
                   notes)
 
 

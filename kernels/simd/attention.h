@@ -1,12 +1,13 @@
 // Softmax attention over tiles: see kernels/attention.h for what it computes.
 //
-// Prompts: a tile of rows (query positions x the query heads that share a kv head; 192 unless
-// tuned) goes over the keys in tiles of 64, keeping a running maximum and sum per row (Milakov &
-// Gimelshein 2018; FlashAttention). Keys are transposed once per tile, which 192 rows pay back, and
-// both products run through the micro-kernel of gemm.h; at head_dim 128 everything takes 360 KB of
-// the second cache. How many rows a tile has changes no row's sums; how many keys does: a row's
-// earlier sums are scaled at the end of each tile of keys. Scores are kept in units of log 2, so
-// that exponentials are 2^x. Few rows (decoding) go another way: attention_decode.h.
+// Prompts: a tile of rows (query positions x the query heads that share a kv head; how many, the
+// rule or the tuner says) goes over the keys in tiles of 64, keeping a running maximum and sum per
+// row (Milakov & Gimelshein 2018; FlashAttention). Keys are transposed once per tile, which 192
+// rows pay back, and both products run through the micro-kernel of gemm.h; with them, at head_dim
+// 128, everything takes 360 KB of the second cache, 1 MB with 624. How many rows a tile has changes
+// no row's sums; how many keys does: a row's earlier sums are scaled at the end of each tile of
+// keys. Scores are kept in units of log 2, so that exponentials are 2^x. Few rows (decoding) go
+// another way: attention_decode.h.
 #pragma once
 
 #include "../simd/gemm.h"

@@ -15,8 +15,10 @@ inline constexpr int64_t kBlockK = 256;
 /// Softmax is computed in powers of two.
 inline constexpr float kLog2E = 1.44269504f;
 /// Rows (query position x query head) and keys of one attention tile, where nothing else was
-/// chosen. Other tiles have any multiple of 48 rows (whole row tiles and cache lines on every set)
-/// and one of these numbers of keys, which the loops are compiled for.
+/// chosen. Other tiles have any multiple of kAttentionRowsStep rows (whole row tiles and cache
+/// lines on every set: a tile's kernels write whole row tiles) and one of these numbers of keys,
+/// which the loops are compiled for.
+inline constexpr int64_t kAttentionRowsStep = 48;
 inline constexpr int64_t kAttentionRows = 192;
 inline constexpr int64_t kAttentionKeys = 64;
 inline constexpr int64_t kAttentionKeysLong = 128;
