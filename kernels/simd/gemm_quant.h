@@ -105,7 +105,7 @@ inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
 
 /// sum[M][C] = 32 products: of the halves of bytes of q, [4][64][4], whose columns begin where it
 /// points, with those of M rows of activations as bytes. 32-bit with kHasDot8, else 16-bit: at most
-/// 8 * 2 * 15 * 127. (Were it always_inline, GCC 12 would drop the prefetches.)
+/// 8 * 2 * 15 * 127.
 template <class V, int M, int C>
 inline void sum_halves(const char* a, int64_t lda, const uint8_t* q, typename V::S (&sum)[M][C]) {
 #pragma GCC unroll 8
