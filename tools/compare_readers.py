@@ -17,7 +17,7 @@ import pathlib
 import subprocess
 
 import numpy as np
-import reference
+from reference_media import Media, count_frames, read_frames
 
 SAMPLES = 6
 
@@ -79,11 +79,11 @@ def difference(frames: np.ndarray, wanted: np.ndarray) -> str:
 
 def rows(path: pathlib.Path):
     """One table row for each reader."""
-    media = reference.Media(path, "video")
+    media = Media(path, "video")
     try:
-        total, fps = reference.count_frames(path)
+        total, fps = count_frames(path)
         indices = np.linspace(0, total - 1, SAMPLES).round().astype(int).tolist()
-        reference.read_frames(media, indices)
+        read_frames(media, indices)
     except Exception as e:
         yield path.name, "PyAV", "-", "-", f"{type(e).__name__}: {str(e).splitlines()[0]}"
         return

@@ -192,21 +192,33 @@ def remote_decoder_seeds():
     yield "raw", b"\xff" + struct.pack("<IIQ", FAILED, 1, 13) + struct.pack("<i", 5) + text(b"x")
 
 
+def draws(state: int) -> bytes:
+    """160 bytes to draw from."""
+    out = bytearray()
+    for _ in range(160):
+        state = state * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
+        out.append(state >> 56)
+    return bytes(out)
+
+
 def numbered_seeds():
     """For targets whose inputs are choices and numbers: each choice, with bytes to draw from."""
     for choice in range(12):
-        state, draw = choice + 1, bytearray([choice])
-        for _ in range(160):
-            state = state * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
-            draw.append(state >> 56)
-        yield f"choice{choice}", bytes(draw)
+        yield f"choice{choice}", bytes([choice]) + draws(choice + 1)
+
+
+def kernels_seeds():
+    """The last choice, products with ggml's types, begins at 0xe0."""
+    yield from numbered_seeds()
+    for number, name in enumerate(("q8_0", "q4_0")):
+        yield f"ggml_{name}", bytes([0xE0, number]) + draws(number + 22)
 
 
 SEEDS = {
     "safetensors": safetensors_seeds, "gguf": gguf_seeds, "config": config_seeds, "tokenizer": tokenizer_seeds,
     "sentencepiece": sentencepiece_seeds, "prompt": prompt_seeds, "media": media_seeds,
     "remote_decoder": remote_decoder_seeds, "seek": numbered_seeds, "resize": numbered_seeds,
-    "kernels": numbered_seeds,
+    "kernels": kernels_seeds,
 }
 
 

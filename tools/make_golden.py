@@ -172,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
         "--positions",
         choices=("paper", "installed"),
         default="paper",
-        help="M-RoPE rule after a video: see tools/reference.py",
+        help="M-RoPE rule after a video: see tools/reference_vl.py",
     )
     p.add_argument(
         "--layers", action="store_true", help="store what is behind every layer (verify --layers)"

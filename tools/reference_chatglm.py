@@ -14,8 +14,9 @@ import pathlib
 
 import sentencepiece
 import torch
-from reference import DTYPES, InputError, Result
+from reference_media import InputError
 from reference_qwen import QwenReference
+from reference_vl import DTYPES, Result
 from safetensors.torch import load_file
 from torch import nn
 

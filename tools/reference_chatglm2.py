@@ -17,8 +17,9 @@ import re
 
 import sentencepiece
 import torch
-from reference import DTYPES, InputError, Result
+from reference_media import InputError
 from reference_qwen import QwenReference
+from reference_vl import DTYPES, Result
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F

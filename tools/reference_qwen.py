@@ -15,8 +15,9 @@ import unicodedata
 
 import tiktoken
 import torch
-from reference import DTYPES, InputError, Result
+from reference_media import InputError
 from reference_text import TextReference
+from reference_vl import DTYPES, Result
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F

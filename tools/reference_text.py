@@ -1,6 +1,6 @@
 """Run the reference implementation of the text family qwen2: transformers' Qwen2ForCausalLM.
 
-What a text model does differently from tools/reference.py, which picks by the model's family.
+What a text model does differently from reference_vl.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import pathlib
 
 import torch
-from reference import DTYPES, InputError, Reference, Result, outputs_of
+from reference_media import InputError
+from reference_vl import DTYPES, Reference, Result, outputs_of
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 

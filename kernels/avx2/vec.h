@@ -188,9 +188,13 @@ struct Vec {
   /// 32-bit products; only where kHasDot8.
   static I mul_s(S a, I b) { return _mm256_mullo_epi32(reinterpret_cast<I>(a), b); }
 
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  // always_inline: GCC 12 takes a call of it for one without effects, and dropped those in
+  // functions that are always inlined themselves (add_products of simd/gemm_quant.h).
+  [[gnu::always_inline]] static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
   /// Into the second cache.
-  static void prefetch_far(const void* p) {
+  [[gnu::always_inline]] static void prefetch_far(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
   }
   /// Eight rows of eight 32-bit words become columns: to[j * to_stride + i] = rows[i][j], counted

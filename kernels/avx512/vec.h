@@ -167,8 +167,12 @@ struct Vec {
   static S dot8(S sum, I, I) { return sum; }
   static I mul_s(S a, I b) { return REELM_MM512(mullo_epi32)(integers_of(a), b); }
 
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
-  static void prefetch_far(const void* p) {
+  // always_inline: GCC 12 takes a call of it for one without effects, and dropped those in
+  // functions that are always inlined themselves (add_products of simd/gemm_quant.h).
+  [[gnu::always_inline]] static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
+  [[gnu::always_inline]] static void prefetch_far(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
   }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {

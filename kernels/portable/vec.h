@@ -145,8 +145,10 @@ struct Vec {
   static S dot8(S sum, I, I) { return sum; }
   static I mul_s(S a, I b) { return reinterpret_cast<I>(a) * b; }
 
-  static void prefetch(const void* p) { __builtin_prefetch(p); }
-  static void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
+  // always_inline: GCC 12 takes a call of it for one without effects, and dropped those in
+  // functions that are always inlined themselves (add_products of simd/gemm_quant.h).
+  [[gnu::always_inline]] static void prefetch(const void* p) { __builtin_prefetch(p); }
+  [[gnu::always_inline]] static void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
   static void transpose8(const void* const rows[8], void* to, int64_t to_stride) {
     for (int j = 0; j < 8; ++j) {
       for (int i = 0; i < 8; ++i) {

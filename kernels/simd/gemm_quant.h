@@ -103,8 +103,52 @@ inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
   }
 }
 
-/// The same straight from an int4 block, whose columns begin at `col`: whole numbers are summed by
-/// 32 as q * a, then multiplied by the step. Activations as bytes.
+/// sum[M][C] = 32 products: of the halves of bytes of q, [4][64][4], whose columns begin where it
+/// points, with those of M rows of activations as bytes. 32-bit with kHasDot8, else 16-bit: at most
+/// 8 * 2 * 15 * 127.
+template <class V, int M, int C>
+inline void sum_halves(const char* a, int64_t lda, const uint8_t* q, typename V::S (&sum)[M][C]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < M; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) sum[r][j] = V::zero_s();
+  }
+#pragma GCC unroll 1
+  for (int64_t p = 0; p < kQuantSub / 8; ++p) {
+    const uint8_t* b = q + p * kPanelCols * 4;
+#pragma GCC unroll 8
+    for (int line = 0; line < C * V::kWidth * 4; line += 64) {
+      V::prefetch(b + kPrefetchBytes / 2 + line);
+    }
+    typename V::I first[M], second[M];
+#pragma GCC unroll 8
+    for (int r = 0; r < M; ++r) {
+      int32_t four[2];
+      const char* x = a + r * lda + p * 4;
+      __builtin_memcpy(&four[0], x, 4);
+      __builtin_memcpy(&four[1], x + kQuantSub / 2, 4);
+      first[r] = V::set1_i(four[0]);
+      second[r] = V::set1_i(four[1]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+      const auto bytes = V::load_i(b + j * V::kWidth * 4);
+      const auto low = V::low_halves(bytes), high = V::high_halves(bytes);
+#pragma GCC unroll 8
+      for (int r = 0; r < M; ++r) {
+        if constexpr (V::kHasDot8) {
+          sum[r][j] = V::dot8(V::dot8(sum[r][j], low, first[r]), high, second[r]);
+        } else {
+          const auto both = V::add16(V::madd8(low, first[r]), V::madd8(high, second[r]));
+          sum[r][j] = V::add16_s(sum[r][j], both);
+        }
+      }
+    }
+  }
+}
+
+/// As micro_int8, straight from an int4 block, whose columns begin at `col`: whole numbers are
+/// summed by 32 as q * a, then multiplied by the step. Activations as bytes.
 template <class V, int M, int C>
 inline void micro_int4(const char* a, int64_t lda, const Int4Block& block, int64_t col, float* sums,
                        bool init) {
@@ -117,44 +161,8 @@ inline void micro_int4(const char* a, int64_t lda, const Int4Block& block, int64
     for (int j = 0; j < C; ++j) total[r][j] = V::add_s(V::zero_s(), V::set1_i(tails[r].offset));
   }
   for (int64_t s = 0; s < kQuantGroup / kQuantSub; ++s) {
-    // 32-bit with kHasDot8, else 16-bit: at most 8 * 2 * 15 * 127.
     typename V::S sum[M][C];
-#pragma GCC unroll 8
-    for (int r = 0; r < M; ++r) {
-#pragma GCC unroll 8
-      for (int j = 0; j < C; ++j) sum[r][j] = V::zero_s();
-    }
-#pragma GCC unroll 1
-    for (int64_t p = 0; p < kQuantSub / 8; ++p) {
-      const uint8_t* b = block.q[s][p][col];
-      for (int line = 0; line < C * V::kWidth * 4; line += 64) {
-        V::prefetch(b + kPrefetchBytes / 2 + line);
-      }
-      typename V::I first[M], second[M];
-#pragma GCC unroll 8
-      for (int r = 0; r < M; ++r) {
-        int32_t four[2];
-        const char* x = a + r * lda + s * kQuantSub + p * 4;
-        __builtin_memcpy(&four[0], x, 4);
-        __builtin_memcpy(&four[1], x + kQuantSub / 2, 4);
-        first[r] = V::set1_i(four[0]);
-        second[r] = V::set1_i(four[1]);
-      }
-#pragma GCC unroll 8
-      for (int j = 0; j < C; ++j) {
-        const auto bytes = V::load_i(b + j * V::kWidth * 4);
-        const auto low = V::low_halves(bytes), high = V::high_halves(bytes);
-#pragma GCC unroll 8
-        for (int r = 0; r < M; ++r) {
-          if constexpr (V::kHasDot8) {
-            sum[r][j] = V::dot8(V::dot8(sum[r][j], low, first[r]), high, second[r]);
-          } else {
-            const auto both = V::add16(V::madd8(low, first[r]), V::madd8(high, second[r]));
-            sum[r][j] = V::add16_s(sum[r][j], both);
-          }
-        }
-      }
-    }
+    sum_halves<V, M, C>(a + s * kQuantSub, lda, block.q[s][0][col], sum);
 #pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
       const auto step = V::load_u8(block.step[s] + col + j * V::kWidth);

@@ -8,6 +8,7 @@
 #include "kernels/reference/reference.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/kernels/kernel_sets.h"
+#include "tests/kernels/stored_blocks.h"
 #include "tests/support/compare.h"
 
 namespace reelm::fuzz {
@@ -190,26 +191,37 @@ void check_quantise_rows(Input& in) {
   });
 }
 
-void check_matmul(Input& in) {
-  const auto type = static_cast<ComputeType>(in.number(0, 3));
-  const bool quantised = type == ComputeType::kInt8 || type == ComputeType::kInt4;
-  const std::int64_t m = in.number(0, 40), n = in.number(1, 150), k = in.number(1, 300);
+struct Sizes {
+  std::int64_t m, n, k, x_row, y_row;
+};
+
+/// k is whole blocks of so many.
+Sizes take_sizes(Input& in, std::int64_t block) {
+  const std::int64_t m = in.number(0, 40), n = in.number(1, 150);
+  const std::int64_t k = block * in.number(1, 300 / block);
   const std::int64_t x_row = k + in.number(0, 9), y_row = n + in.number(0, 9);
-  const Floats weight = take_floats(in, n * k, 1.0f), bias = take_floats(in, n, 1.0f);
-  const Floats x = take_floats(in, m * x_row + 1, 1.0f), y0 = take_floats(in, m * y_row + 1, 1.0f);
-  const StoredMatrix stored = {weight.data(), DType::kF32, n, k};
+  return {m, n, k, x_row, y_row};
+}
+
+/// Of activations within 1 and a weight within 2.
+void check_product(Input& in, const Sizes& s, const StoredMatrix& stored, ComputeType type) {
+  const Floats bias = take_floats(in, s.n, 1.0f);
+  const Floats x = take_floats(in, s.m * s.x_row + 1, 1.0f);
+  const Floats y0 = take_floats(in, s.m * s.y_row + 1, 1.0f);
   const Epilogue epilogue = {.bias = in.coin() ? bias.data() : nullptr,
                              .activation = static_cast<Activation>(in.number(0, 3)),
                              .accumulate = in.coin()};
   const PackedMatrix packed(stored, type);
-  const TensorView<const float> xv(x.data() + 1, {m, k}, {x_row, 1});
-  const auto view = [&](Floats& v) { return TensorView<float>(v.data() + 1, {m, n}, {y_row, 1}); };
+  const TensorView<const float> xv(x.data() + 1, {s.m, s.k}, {s.x_row, 1});
+  const auto view = [&](Floats& v) {
+    return TensorView<float>(v.data() + 1, {s.m, s.n}, {s.y_row, 1});
+  };
   Floats expected = y0;
-  quantised ? reference::matmul_quantised(xv, packed, view(expected), epilogue)
-            : reference::matmul(xv, {&stored, 1}, type, view(expected), epilogue);
-  const auto width = static_cast<double>(k);
-  const Tolerance tolerance =
-      quantised ? Tolerance{4e-7 * width + 1e-6, 4e-6} : Tolerance{2e-7 * width + 1e-6, 2e-6};
+  is_quantized(type) ? reference::matmul_quantised(xv, packed, view(expected), epilogue)
+                     : reference::matmul(xv, {&stored, 1}, type, view(expected), epilogue);
+  const auto width = static_cast<double>(s.k);
+  const Tolerance tolerance = is_quantized(type) ? Tolerance{4e-7 * width + 1e-6, 4e-6}
+                                                 : Tolerance{2e-7 * width + 1e-6, 2e-6};
   on_every_set([&](const KernelSet& set) {
     const PackedMatrix here(stored, type);
     expect(set, all_equal_bits(here.packed_bytes(), packed.packed_bytes()));
@@ -217,6 +229,26 @@ void check_matmul(Input& in) {
     matmul(xv, here, view(y), epilogue);
     expect(set, all_close(y, expected, tolerance));
   });
+}
+
+void check_matmul(Input& in) {
+  const auto type = static_cast<ComputeType>(in.number(0, 3));
+  const Sizes sizes = take_sizes(in, 1);
+  const Floats weight = take_floats(in, sizes.n * sizes.k, 1.0f);
+  check_product(in, sizes, {weight.data(), DType::kF32, sizes.n, sizes.k}, type);
+}
+
+void check_matmul_ggml(Input& in) {
+  const auto type = in.coin() ? ComputeType::kQ4_0 : ComputeType::kQ8_0;
+  const Sizes sizes = take_sizes(in, 32);
+  StoredBlocks blocks(type, sizes.n, sizes.k, in.take<std::uint16_t>());
+  // Some scales are the input's own: zeros and subnormal ones too.
+  for (auto chosen = in.number(0, 8); chosen > 0; --chosen) {
+    const std::int64_t place = in.number(0, blocks.blocks() - 1);
+    const auto scale = in.take<f16_t>();
+    if (std::abs(to_float(scale)) <= blocks.most_scale()) blocks.set_scale(place, scale.bits);
+  }
+  check_product(in, sizes, blocks.matrix(), type);
 }
 
 void check_attention(Input& in) {
@@ -282,7 +314,10 @@ void fuzz_one(Bytes input) {
   constexpr void (*kChecks[])(Input&) = {check_norms,       check_activations,   check_rotary,
                                          check_conversions, check_quantise_rows, check_matmul,
                                          check_attention,   check_attention_int8};
-  kChecks[in.take<std::uint8_t>() % std::size(kChecks)](in);
+  const auto choice = in.take<std::uint8_t>();
+  // What came later has the last bytes: inputs that were kept mean what they meant.
+  if (choice >= 0xe0) return check_matmul_ggml(in);
+  kChecks[choice % std::size(kChecks)](in);
 }
 
 }  // namespace reelm::fuzz

@@ -1,12 +1,11 @@
 // Products with ggml's Q8_0 and Q4_0 weights, kept as they are stored.
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "core/error.h"
-#include "kernels/dequantize.h"
 #include "kernels/matmul_impl.h"
 #include "tests/kernels/quant_testing.h"
+#include "tests/kernels/stored_blocks.h"
 
 namespace reelm::kernels {
 namespace {
@@ -15,42 +14,6 @@ using reelm::testing::all_close;
 using reelm::testing::all_equal_bits;
 
 constexpr ComputeType kTypes[] = {ComputeType::kQ8_0, ComputeType::kQ4_0};
-
-/// Rows of blocks whose integers are any, with f16 scales in [1/128, 1/64) or (Q4_0) 16 times that,
-/// of either sign: values reach 2.
-class Stored {
- public:
-  Stored(ComputeType type, std::int64_t rows, std::int64_t cols, unsigned seed)
-      : dtype_(stored_type(type)), rows_(rows), cols_(cols) {
-    std::mt19937 engine(seed);
-    bytes_.resize(static_cast<std::size_t>(dtype_bytes(dtype_, rows * cols)));
-    for (unsigned char& byte : bytes_) byte = static_cast<unsigned char>(engine() >> 16);
-    const std::uint16_t exponent = type == ComputeType::kQ8_0 ? 0x2000 : 0x3000;
-    for (std::int64_t i = 0; i < rows * cols / 32; ++i) {
-      set_scale(i, static_cast<std::uint16_t>(exponent | (engine() & 0x83ff)));
-    }
-  }
-  void set_scale(std::int64_t block, std::uint16_t bits) {
-    std::memcpy(bytes_.data() + dtype_bytes(dtype_, block * 32), &bits, 2);
-  }
-  void set_integers(unsigned char byte) {
-    for (std::int64_t i = 0; i < rows_ * cols_ / 32; ++i) {
-      std::memset(bytes_.data() + dtype_bytes(dtype_, i * 32) + 2, byte,
-                  static_cast<std::size_t>(dtype_bytes(dtype_, 32) - 2));
-    }
-  }
-  StoredMatrix matrix() const { return {bytes_.data(), dtype_, rows_, cols_}; }
-  std::vector<float> floats() const {
-    std::vector<float> out(static_cast<std::size_t>(rows_ * cols_));
-    dequantize(dtype_, bytes_.data(), out.data(), std::ssize(out));
-    return out;
-  }
-
- private:
-  DType dtype_;
-  std::int64_t rows_, cols_;
-  std::vector<unsigned char> bytes_;
-};
 
 class MatmulGgml : public KernelTest {
  protected:
@@ -74,7 +37,7 @@ TEST_P(MatmulGgml, EveryShape) {
                                                                                  {65, 160},
                                                                                  {130, 256},
                                                                                  {200, 672}}) {
-      const PackedMatrix w(Stored(type, n, k, 51).matrix(), type);
+      const PackedMatrix w(StoredBlocks(type, n, k, 51).matrix(), type);
       for (const std::int64_t m : {0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 16, 33, 200}) {
         expect_quantised_product(w, m, {}, 0, 0);
       }
@@ -85,7 +48,7 @@ TEST_P(MatmulGgml, EveryShape) {
 TEST_P(MatmulGgml, StridedRowsAndEpilogues) {
   const std::vector<float> bias = random_floats(150, 52);
   for (const ComputeType type : kTypes) {
-    const PackedMatrix w(Stored(type, 150, 192, 53).matrix(), type);
+    const PackedMatrix w(StoredBlocks(type, 150, 192, 53).matrix(), type);
     for (const std::int64_t m : {1, 3, 8, 50}) {
       expect_quantised_product(w, m, {}, 9, 13);
       expect_quantised_product(
@@ -99,7 +62,7 @@ TEST_P(MatmulGgml, StridedRowsAndEpilogues) {
 TEST_P(MatmulGgml, WeightsAreThoseOfTheFile) {
   const std::int64_t n = 70, k = 160;
   for (const ComputeType type : kTypes) {
-    Stored stored(type, n, k, 54);
+    StoredBlocks stored(type, n, k, 54);
     for (const auto& [block, bits] :
          {std::pair{3, 0x0001}, {4, 0x83ff}, {5, 0}, {6, 0x8000}, {7, 0x7bff}}) {
       stored.set_scale(block, static_cast<std::uint16_t>(bits));
@@ -120,7 +83,7 @@ TEST_P(MatmulGgml, WeightsAreThoseOfTheFile) {
 TEST_P(MatmulGgml, PartsAreWholeRows) {
   const std::int64_t k = 96;
   for (const ComputeType type : kTypes) {
-    const Stored a(type, 40, k, 55), b(type, 40, k, 56);
+    const StoredBlocks a(type, 40, k, 55), b(type, 40, k, 56);
     const std::vector<float> x = random_floats(5 * k, 57);
     const PackedMatrix pa(a.matrix(), type), pb(b.matrix(), type);
     const std::vector<float> ya = product(x, pa, 5), yb = product(x, pb, 5);
@@ -148,7 +111,7 @@ TEST_P(MatmulGgml, EveryPathHasTheSameBits) {
   const std::int64_t k = 672, n = 200, most = 200;
   const std::vector<float> x = random_floats(most * k, 58);
   for (const ComputeType type : kTypes) {
-    const PackedMatrix w(Stored(type, n, k, 59).matrix(), type);
+    const PackedMatrix w(StoredBlocks(type, n, k, 59).matrix(), type);
     const std::vector<float> all = product(x, w, most);
     EXPECT_EQ(last_matmul_path(), MatmulPath::kBlocked);
     for (const std::int64_t m : {1, 2, 3, 4, 7, 12}) {
@@ -165,7 +128,7 @@ TEST_P(MatmulGgml, ExtremesDoNotOverflow) {
   const std::int64_t k = 256;
   for (const ComputeType type : kTypes) {
     const bool eight = type == ComputeType::kQ8_0;
-    Stored stored(type, 64, k, 60);
+    StoredBlocks stored(type, 64, k, 60);
     for (std::int64_t i = 0; i < 64 * k / 32; ++i) stored.set_scale(i, 0x3c00);  // 1
     for (const auto& [byte, value] : {std::pair{eight ? 0x80 : 0x00, eight ? -128.0f : -8.0f},
                                       {eight ? 0x7f : 0xff, eight ? 127.0f : 7.0f}}) {
@@ -187,7 +150,7 @@ TEST_P(MatmulGgml, ExtremesDoNotOverflow) {
 TEST_P(MatmulGgml, ActivationsAreRoundedByThirtyTwo) {
   const std::int64_t k = 128;
   for (const ComputeType type : kTypes) {
-    const Stored stored(type, 64, k, 61);
+    const StoredBlocks stored(type, 64, k, 61);
     const std::vector<float> weights = stored.floats();
     const PackedMatrix w(stored.matrix(), type);
     for (const std::int64_t m : {1, 20}) {
@@ -213,7 +176,7 @@ TEST_P(MatmulGgml, ActivationsAreRoundedByThirtyTwo) {
 
 TEST_P(MatmulGgml, WhatIsNotFiniteStaysSo) {
   for (const ComputeType type : kTypes) {
-    const PackedMatrix w(Stored(type, 64, 192, 62).matrix(), type);
+    const PackedMatrix w(StoredBlocks(type, 64, 192, 62).matrix(), type);
     for (const float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       for (const std::int64_t m : {1, 20}) {
@@ -227,7 +190,7 @@ TEST_P(MatmulGgml, WhatIsNotFiniteStaysSo) {
       }
     }
     for (const std::uint16_t scale : {0x7c00, 0x7e00}) {  // infinity and NaN, in row 3
-      Stored broken(type, 64, 192, 64);
+      StoredBlocks broken(type, 64, 192, 64);
       broken.set_scale(3 * 6 + 5, scale);
       const std::vector<float> y =
           product(random_floats(192, 65), PackedMatrix(broken.matrix(), type), 1);
@@ -239,7 +202,7 @@ TEST_P(MatmulGgml, WhatIsNotFiniteStaysSo) {
 
 TEST_P(MatmulGgml, PackedBytesMakeTheSameWeight) {
   for (const ComputeType type : kTypes) {
-    PackedMatrix w(Stored(type, 70, 160, 66).matrix(), type);
+    PackedMatrix w(StoredBlocks(type, 70, 160, 66).matrix(), type);
     const std::int64_t block = type == ComputeType::kQ8_0 ? sizeof(Q8_0Block) : sizeof(Q4_0Block);
     ASSERT_EQ(std::ssize(w.packed_bytes()), 2 * 2 * block);
     const PackedMatrix again =
@@ -264,8 +227,9 @@ TEST(MatmulGgmlTypes, OtherStoredTypesAreRefused) {
   const std::vector<float> floats(64);
   const StoredMatrix plain = {floats.data(), DType::kF32, 1, 64};
   EXPECT_DEATH(PackedMatrix(plain, ComputeType::kQ8_0), "stored_type");
-  EXPECT_DEATH(PackedMatrix(Stored(ComputeType::kQ8_0, 1, 64, 68).matrix(), ComputeType::kQ4_0),
-               "stored_type");
+  EXPECT_DEATH(
+      PackedMatrix(StoredBlocks(ComputeType::kQ8_0, 1, 64, 68).matrix(), ComputeType::kQ4_0),
+      "stored_type");
 }
 
 }  // namespace

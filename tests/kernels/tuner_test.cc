@@ -13,6 +13,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/matmul_impl.h"
 #include "tests/kernels/kernel_sets.h"
+#include "tests/kernels/stored_blocks.h"
 #include "tests/support/compare.h"
 
 namespace reelm::kernels {
@@ -271,17 +272,22 @@ class TunedMatmul : public KernelTest {
 REELM_KERNEL_TEST_SUITE(TunedMatmul);
 
 TEST_P(TunedMatmul, CandidatesThatAddAlikeGiveTheSameBits) {
-  constexpr std::int64_t kN = 202, kK = 300;
+  constexpr std::int64_t kN = 202, kK = 300, kWholeBlocks = 288;
   const std::vector<float> weight = random_floats(kN * kK, 1), bias = random_floats(kN, 2);
-  for (const ComputeType type :
-       {ComputeType::kF32, ComputeType::kBF16, ComputeType::kInt8, ComputeType::kInt4}) {
-    const PackedMatrix packed(StoredMatrix{weight.data(), DType::kF32, kN, kK}, type);
+  const auto packed_as = [&](ComputeType type) -> PackedMatrix {
+    if (keeps_blocks(type)) return {StoredBlocks(type, kN, kWholeBlocks, 1).matrix(), type};
+    return {StoredMatrix{weight.data(), DType::kF32, kN, kK}, type};
+  };
+  for (const ComputeType type : {ComputeType::kF32, ComputeType::kBF16, ComputeType::kInt8,
+                                 ComputeType::kInt4, ComputeType::kQ8_0, ComputeType::kQ4_0}) {
+    const PackedMatrix packed = packed_as(type);
+    const std::int64_t k = packed.in_features();
     for (const std::int64_t m : {1, 3, 12, 13, 64, 200}) {
-      const std::vector<float> x = random_floats(m * kK, 3);
+      const std::vector<float> x = random_floats(m * k, 3);
       const auto run = [&](const char* name) {
         force_candidate(TunedOp::kMatmul, name);
         std::vector<float> y = random_floats(m * kN, 4);
-        matmul({x.data(), {m, kK}}, packed, {y.data(), {m, kN}},
+        matmul({x.data(), {m, k}}, packed, {y.data(), {m, kN}},
                {.bias = bias.data(), .activation = Activation::kGelu, .accumulate = true});
         return y;
       };

@@ -8,8 +8,7 @@
 
 #include "core/parallel.h"
 #include "kernels/tuner.h"
-#include "llm/qwen2/decoder.h"
-#include "llm/qwen2_vl/config.h"
+#include "tests/llm/demo_decoder.h"
 
 namespace {
 std::atomic<long> g_allocations{0};
@@ -48,9 +47,7 @@ class Allocations : public ::testing::TestWithParam<kernels::ComputeType> {};
 
 TEST_P(Allocations, ADecodeStepMakesNone) {
   set_num_threads(2);
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-  const auto decoder = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
-                                    layers::WeightReader(checkpoint), GetParam());
+  const auto decoder = demo_decoder(GetParam());
   KvCache cache(decoder->kv_shape(), decoder->kv_type(), 64);
   AlignedBuffer<float> storage(static_cast<std::size_t>(decoder->vocab_size()));
   const TensorView<float> logits(storage.data(), {decoder->vocab_size()});
@@ -67,9 +64,7 @@ TEST_P(Allocations, AStepThatAsksATunerMakesNone) {
   set_num_threads(2);
   kernels::Tuner tuner({.rounds = 2, .everything = true, .now_ms = {}});
   kernels::set_tuner(&tuner);
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-  const auto decoder = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
-                                    layers::WeightReader(checkpoint), GetParam());
+  const auto decoder = demo_decoder(GetParam());
   KvCache cache(decoder->kv_shape(), decoder->kv_type(), 64);
   AlignedBuffer<float> storage(static_cast<std::size_t>(decoder->vocab_size()));
   const TensorView<float> logits(storage.data(), {decoder->vocab_size()});
@@ -87,9 +82,7 @@ TEST_P(Allocations, AStepThatAsksATunerMakesNone) {
 
 TEST_P(Allocations, ABatchedStepMakesNone) {
   set_num_threads(2);
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-  const auto decoder = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
-                                    layers::WeightReader(checkpoint), GetParam());
+  const auto decoder = demo_decoder(GetParam());
   KvCache first(decoder->kv_shape(), decoder->kv_type(), 64);
   KvCache second(decoder->kv_shape(), decoder->kv_type(), 64);
   AlignedBuffer<float> storage(static_cast<std::size_t>(2 * decoder->vocab_size()));
@@ -110,8 +103,9 @@ TEST_P(Allocations, ABatchedStepMakesNone) {
 
 INSTANTIATE_TEST_SUITE_P(, Allocations,
                          ::testing::Values(kernels::ComputeType::kF32, kernels::ComputeType::kBF16,
-                                           kernels::ComputeType::kInt8,
-                                           kernels::ComputeType::kInt4),
+                                           kernels::ComputeType::kInt8, kernels::ComputeType::kInt4,
+                                           kernels::ComputeType::kQ8_0,
+                                           kernels::ComputeType::kQ4_0),
                          [](const auto& instance) {
                            return kernels::compute_type_name(instance.param);
                          });

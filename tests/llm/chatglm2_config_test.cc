@@ -1,46 +1,28 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "llm/chatglm2/config.h"
 #include "llm/chatglm2/version.h"
-#include "tests/support/scratch_dir.h"
+#include "tests/support/config_testing.h"
 
 namespace reelm::llm::chatglm2 {
 namespace {
 
 using ::testing::HasSubstr;
 
-class ChatGlm2ConfigTest : public testing::ScratchDirTest {
+class ChatGlm2ConfigTest : public testing::ConfigTest<load_decoder_config> {
  protected:
-  // Keys that come twice have the later value.
-  void put(const std::string& more) {
-    // Of ChatGLM2-6B, without the keys of training.
-    write(
-        "config.json",
-        R"({"_name_or_path": "THUDM/chatglm2-6b", "model_type": "chatglm", "add_bias_linear": false,
-              "add_qkv_bias": true, "apply_query_key_layer_scaling": true,
-              "apply_residual_connection_post_layernorm": false, "ffn_hidden_size": 13696,
-              "hidden_size": 4096, "kv_channels": 128, "layernorm_epsilon": 1e-05,
-              "multi_query_attention": true, "multi_query_group_num": 2,
-              "num_attention_heads": 32, "num_layers": 28, "original_rope": true,
-              "padded_vocab_size": 65024, "post_layer_norm": true, "rmsnorm": true,
-              "seq_length": 32768, "tie_word_embeddings": false, "eos_token_id": 2)" +
-            more + "}");
-  }
-  DecoderConfig load(const std::string& more = "") {
-    put(more);
-    return load_decoder_config(dir_);
-  }
-  std::string error_of(const std::string& more, ErrorCode code) {
-    try {
-      (void)load(more);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      return error.what();
-    }
-    return "";
-  }
+  // Of ChatGLM2-6B, without the keys of training.
+  ChatGlm2ConfigTest()
+      : ConfigTest(R"({"_name_or_path": "THUDM/chatglm2-6b", "model_type": "chatglm",
+            "add_bias_linear": false, "add_qkv_bias": true, "apply_query_key_layer_scaling": true,
+            "apply_residual_connection_post_layernorm": false, "ffn_hidden_size": 13696,
+            "hidden_size": 4096, "kv_channels": 128, "layernorm_epsilon": 1e-05,
+            "multi_query_attention": true, "multi_query_group_num": 2,
+            "num_attention_heads": 32, "num_layers": 28, "original_rope": true,
+            "padded_vocab_size": 65024, "post_layer_norm": true, "rmsnorm": true,
+            "seq_length": 32768, "tie_word_embeddings": false, "eos_token_id": 2)",
+                   "}") {}
 };
 
 TEST_F(ChatGlm2ConfigTest, ReadsAPublishedOne) {
@@ -68,9 +50,6 @@ TEST_F(ChatGlm2ConfigTest, RopeRatioMeansWhatTheVersionSays) {
 }
 
 TEST_F(ChatGlm2ConfigTest, RefusesWhatItCannotDo) {
-  const auto refused = [&](const std::string& more) {
-    return error_of(more, ErrorCode::kUnsupported);
-  };
   EXPECT_THAT(refused(R"(, "add_bias_linear": true)"),
               HasSubstr("'add_bias_linear' is true, expected false"));
   EXPECT_THAT(refused(R"(, "apply_residual_connection_post_layernorm": true)"),
@@ -86,7 +65,6 @@ TEST_F(ChatGlm2ConfigTest, RefusesWhatItCannotDo) {
 }
 
 TEST_F(ChatGlm2ConfigTest, RefusesWrongValues) {
-  const auto wrong = [&](const std::string& more) { return error_of(more, ErrorCode::kFormat); };
   EXPECT_THAT(wrong(R"(, "kv_channels": 64)"), HasSubstr("hidden_size 4096"));
   EXPECT_THAT(wrong(R"(, "hidden_size": 320, "kv_channels": 10)"), HasSubstr("multiple of 4"));
   EXPECT_THAT(wrong(R"(, "multi_query_group_num": 3)"), HasSubstr("num_key_value_heads 3"));

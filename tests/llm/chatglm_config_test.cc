@@ -1,39 +1,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "llm/chatglm/config.h"
-#include "tests/support/scratch_dir.h"
+#include "tests/support/config_testing.h"
 
 namespace reelm::llm::chatglm {
 namespace {
 
 using ::testing::HasSubstr;
 
-class ChatGlmConfigTest : public testing::ScratchDirTest {
+class ChatGlmConfigTest : public testing::ConfigTest<load_decoder_config> {
  protected:
-  // Keys that come twice have the later value.
-  DecoderConfig load(const std::string& more = "") {
-    // Of ChatGLM-6B.
-    write("config.json",
-          R"({"architectures": ["ChatGLMModel"], "model_type": "chatglm", "bos_token_id": 130004,
-              "eos_token_id": 130005, "mask_token_id": 130000, "gmask_token_id": 130001,
-              "pad_token_id": 3, "hidden_size": 4096, "inner_hidden_size": 16384,
-              "layernorm_epsilon": 1e-05, "max_sequence_length": 2048, "num_attention_heads": 32,
-              "num_layers": 28, "position_encoding_2d": true, "torch_dtype": "float16",
-              "use_cache": true, "vocab_size": 130528)" +
-              more + "}");
-    return load_decoder_config(dir_);
-  }
-  std::string error_of(const std::string& more, ErrorCode code) {
-    try {
-      (void)load(more);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      return error.what();
-    }
-    return "";
-  }
+  // Of ChatGLM-6B.
+  ChatGlmConfigTest()
+      : ConfigTest(R"({"architectures": ["ChatGLMModel"], "model_type": "chatglm",
+            "bos_token_id": 130004, "eos_token_id": 130005, "mask_token_id": 130000,
+            "gmask_token_id": 130001, "pad_token_id": 3, "hidden_size": 4096,
+            "inner_hidden_size": 16384, "layernorm_epsilon": 1e-05, "max_sequence_length": 2048,
+            "num_attention_heads": 32, "num_layers": 28, "position_encoding_2d": true,
+            "torch_dtype": "float16", "use_cache": true, "vocab_size": 130528)",
+                   "}") {}
 };
 
 TEST_F(ChatGlmConfigTest, ReadsThePublishedOne) {
@@ -62,9 +48,6 @@ TEST_F(ChatGlmConfigTest, TheFirstFilesHaveNoIds) {
 }
 
 TEST_F(ChatGlmConfigTest, RefusesWhatItCannotDo) {
-  const auto refused = [&](const std::string& more) {
-    return error_of(more, ErrorCode::kUnsupported);
-  };
   EXPECT_THAT(refused(R"(, "position_encoding_2d": false)"),
               HasSubstr("'position_encoding_2d' is false, expected true"));
   EXPECT_THAT(refused(R"(, "quantization_bit": 4)"), HasSubstr("'quantization_bit' is 4"));
@@ -72,7 +55,6 @@ TEST_F(ChatGlmConfigTest, RefusesWhatItCannotDo) {
 }
 
 TEST_F(ChatGlmConfigTest, RefusesWrongValues) {
-  const auto wrong = [&](const std::string& more) { return error_of(more, ErrorCode::kFormat); };
   EXPECT_THAT(wrong(R"(, "num_attention_heads": 24)"), HasSubstr("hidden_size 4096"));
   EXPECT_THAT(wrong(R"(, "hidden_size": 64)"), HasSubstr("a multiple of 4, found 2"));
   EXPECT_THAT(wrong(R"(, "bos_token_id": 130528)"), HasSubstr("bos_token_id 130528 is outside"));

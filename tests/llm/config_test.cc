@@ -2,27 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
-#include "tests/support/scratch_dir.h"
+#include "tests/support/config_testing.h"
 
 namespace reelm::llm::qwen2_vl {
 namespace {
 
-class DecoderConfigTest : public testing::ScratchDirTest {
- protected:
-  DecoderConfig load(const std::string& text) {
-    write("config.json", text);
-    return load_decoder_config(dir_);
-  }
-  std::string error_of(const std::string& text) {
-    try {
-      (void)load(text);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  }
-};
+using DecoderConfigTest = testing::ConfigTest<load_decoder_config>;
 
 // The sizes of Qwen2-VL-2B-Instruct.
 constexpr const char* kSizes = R"("hidden_size": 1536, "intermediate_size": 8960,

@@ -11,8 +11,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "llm/qwen2/decoder.h"
-#include "llm/qwen2_vl/config.h"
+#include "tests/llm/demo_decoder.h"
 #include "tests/support/compare.h"
 
 namespace reelm::llm::qwen2 {
@@ -22,11 +21,7 @@ using kernels::ComputeType;
 
 class DecoderBatch : public ::testing::TestWithParam<std::tuple<ComputeType, KvType>> {
  protected:
-  void SetUp() override {
-    const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-    decoder_ = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
-                            layers::WeightReader(checkpoint), type());
-  }
+  void SetUp() override { decoder_ = demo_decoder(type()); }
   void TearDown() override { set_num_threads(0); }
 
   static ComputeType type() { return std::get<0>(GetParam()); }
@@ -190,7 +185,8 @@ TEST_P(DecoderBatch, CachesOfTwoTypesAreTaken) {
 INSTANTIATE_TEST_SUITE_P(
     Types, DecoderBatch,
     ::testing::Combine(::testing::Values(ComputeType::kF32, ComputeType::kBF16, ComputeType::kInt8,
-                                         ComputeType::kInt4),
+                                         ComputeType::kInt4, ComputeType::kQ8_0,
+                                         ComputeType::kQ4_0),
                        ::testing::Values(KvType::kF32, KvType::kBF16, KvType::kInt8)),
     [](const auto& instance) {
       return std::string(kernels::compute_type_name(std::get<0>(instance.param))) + "_kv_" +

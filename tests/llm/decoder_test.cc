@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "llm/qwen2_vl/config.h"
+#include "tests/llm/demo_decoder.h"
 #include "tests/support/compare.h"
 
 namespace reelm::llm::qwen2 {
@@ -17,9 +17,7 @@ namespace {
 class DecoderTest : public ::testing::TestWithParam<kernels::ComputeType> {
  protected:
   void SetUp() override {
-    checkpoint_ = std::make_shared<const Checkpoint>(Checkpoint::open(REELM_DEMO_MODEL));
-    decoder_ = make_decoder(qwen2_vl::load_decoder_config(REELM_DEMO_MODEL),
-                            layers::WeightReader(checkpoint_), GetParam());
+    decoder_ = demo_decoder(GetParam());
     vocabulary_ = decoder_->vocab_size();
   }
 
@@ -50,7 +48,6 @@ class DecoderTest : public ::testing::TestWithParam<kernels::ComputeType> {
                                                     : testing::Tolerance{0.15, 0.05};
   }
 
-  std::shared_ptr<const Checkpoint> checkpoint_;
   std::unique_ptr<Decoder> decoder_;
   std::int64_t vocabulary_ = 0;
 };

@@ -1,35 +1,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "llm/qwen2_5_vl/config.h"
-#include "tests/support/scratch_dir.h"
+#include "tests/support/config_testing.h"
 
 namespace reelm::llm::qwen2_5_vl {
 namespace {
 
 using ::testing::HasSubstr;
 
-class Qwen25VlConfigTest : public testing::ScratchDirTest {
+class Qwen25VlConfigTest : public testing::ConfigTest<load_config> {
  protected:
-  /// The language model of Qwen2.5-VL-3B-Instruct, and `more` behind it.
-  Config load(const std::string& more) {
-    write("config.json", R"({"hidden_size": 2048, "intermediate_size": 11008,
-        "max_position_embeddings": 128000, "num_attention_heads": 16, "num_hidden_layers": 36,
-        "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "vocab_size": 151936, "hidden_act": "silu",
-        "rope_theta": 1000000.0, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
-        "image_token_id": 151655, "video_token_id": 151656, "tie_word_embeddings": true)" +
-                             more + "}");
-    return load_config(dir_);
-  }
-  std::string error_of(const std::string& more) {
-    try {
-      (void)load(more);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  }
+  // The language model of Qwen2.5-VL-3B-Instruct.
+  Qwen25VlConfigTest()
+      : ConfigTest(R"({"hidden_size": 2048, "intermediate_size": 11008,
+            "max_position_embeddings": 128000, "num_attention_heads": 16, "num_hidden_layers": 36,
+            "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "vocab_size": 151936,
+            "hidden_act": "silu", "rope_theta": 1000000.0,
+            "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+            "image_token_id": 151655, "video_token_id": 151656, "tie_word_embeddings": true)",
+                   "}") {}
 };
 
 TEST_F(Qwen25VlConfigTest, ReadsThePublishedFile) {

@@ -1,39 +1,26 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "llm/qwen/config.h"
-#include "tests/support/scratch_dir.h"
+#include "tests/support/config_testing.h"
 
 namespace reelm::llm::qwen {
 namespace {
 
 using ::testing::HasSubstr;
 
-class QwenConfigTest : public testing::ScratchDirTest {
+class QwenConfigTest : public testing::ConfigTest<load_decoder_config> {
  protected:
-  // Keys that come twice have the later value.
-  DecoderConfig load(const std::string& more = "") {
-    // Of Qwen-7B-Chat, without the keys of training.
-    write("config.json",
-          R"({"architectures": ["QWenLMHeadModel"], "model_type": "qwen", "hidden_size": 4096,
-              "intermediate_size": 22016, "kv_channels": 128, "layer_norm_epsilon": 1e-06,
-              "max_position_embeddings": 32768, "no_bias": true, "num_attention_heads": 32,
-              "num_hidden_layers": 32, "rotary_emb_base": 10000, "rotary_pct": 1.0,
-              "scale_attn_weights": true, "seq_length": 8192, "tie_word_embeddings": false,
-              "use_dynamic_ntk": true, "use_logn_attn": true, "vocab_size": 151936)" +
-              more + "}");
-    return load_decoder_config(dir_);
-  }
-  std::string error_of(const std::string& more, ErrorCode code) {
-    try {
-      (void)load(more);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), code) << error.what();
-      return error.what();
-    }
-    return "";
-  }
+  // Of Qwen-7B-Chat, without the keys of training.
+  QwenConfigTest()
+      : ConfigTest(R"({"architectures": ["QWenLMHeadModel"], "model_type": "qwen",
+            "hidden_size": 4096, "intermediate_size": 22016, "kv_channels": 128,
+            "layer_norm_epsilon": 1e-06, "max_position_embeddings": 32768, "no_bias": true,
+            "num_attention_heads": 32, "num_hidden_layers": 32, "rotary_emb_base": 10000,
+            "rotary_pct": 1.0, "scale_attn_weights": true, "seq_length": 8192,
+            "tie_word_embeddings": false, "use_dynamic_ntk": true, "use_logn_attn": true,
+            "vocab_size": 151936)",
+                   "}") {}
 };
 
 TEST_F(QwenConfigTest, ReadsAPublishedOne) {
@@ -56,9 +43,6 @@ TEST_F(QwenConfigTest, LongPromptsMayBeLeftAlone) {
 }
 
 TEST_F(QwenConfigTest, RefusesWhatItCannotDo) {
-  const auto refused = [&](const std::string& more) {
-    return error_of(more, ErrorCode::kUnsupported);
-  };
   EXPECT_THAT(refused(R"(, "no_bias": false)"), HasSubstr("'no_bias' is false, expected true"));
   EXPECT_THAT(refused(R"(, "scale_attn_weights": false)"), HasSubstr("'scale_attn_weights'"));
   EXPECT_THAT(refused(R"(, "rotary_pct": 0.5)"), HasSubstr("'rotary_pct' is 0.5, expected 1"));
@@ -66,7 +50,6 @@ TEST_F(QwenConfigTest, RefusesWhatItCannotDo) {
 }
 
 TEST_F(QwenConfigTest, RefusesWrongValues) {
-  const auto wrong = [&](const std::string& more) { return error_of(more, ErrorCode::kFormat); };
   EXPECT_THAT(wrong(R"(, "intermediate_size": 11007)"),
               HasSubstr("intermediate_size 11007 is odd"));
   EXPECT_THAT(wrong(R"(, "kv_channels": 64)"), HasSubstr("hidden_size 4096"));

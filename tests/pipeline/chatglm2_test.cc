@@ -2,12 +2,10 @@
 // (tools/make_chatglm2_goldens.py), which of the families a directory is, adapters.
 #include <gmock/gmock.h>
 
-#include "core/json.h"
 #include "core/safetensors.h"
-#include "pipeline/convert.h"
 #include "pipeline/families.h"
 #include "pipeline/prompt_format.h"
-#include "tests/pipeline/packed_testing.h"
+#include "tests/pipeline/chatglm_testing.h"
 #include "tests/support/compare.h"
 
 namespace reelm::pipeline {
@@ -17,18 +15,13 @@ using ::testing::HasSubstr;
 
 constexpr const char* kNames[] = {"chatglm2_heads4_bf16", "chatglm2_long_f32",
                                   "chatglm3_head64_f16"};
-constexpr const char* kRemake = "\nmake the goldens again: python tools/make_chatglm2_goldens.py";
 
-class ChatGlm2Test : public PackedTest {
+class ChatGlm2Test : public ChatGlmModelsTest {
  protected:
-  Model open(Dtype dtype = Dtype::kF32) const {
-    return open_model(model_, {.dtypes = {dtype, Dtype::kAuto}, .packed_cache = kNoCache});
-  }
-  const Json goldens_ = read_json_file(test::goldens_dir() / "chatglm2/chats.json");
+  ChatGlm2Test() : ChatGlmModelsTest("chatglm2") {}
 };
 
 TEST_F(ChatGlm2Test, ConversationsToldAtOnceAreThePublishedIds) {
-  ASSERT_EQ(goldens_.size(), std::size(kNames));
   for (const char* name : kNames) {
     make_model(name);
     const Model model = open();
@@ -39,42 +32,14 @@ TEST_F(ChatGlm2Test, ConversationsToldAtOnceAreThePublishedIds) {
         messages.push_back(Message::text(message[0], message[1]));
       }
       EXPECT_EQ(Json(model.prompt_format->prompt(model, messages, {}, {})), golden["ids"])
-          << name << golden.dump() << kRemake;
+          << name << golden.dump() << remake_;
     }
   }
 }
 
-TEST_F(ChatGlm2Test, SessionsAnswerAsThePublishedCode) {
-  for (const char* name : kNames) {
-    SCOPED_TRACE(name);
-    make_model(name);
-    Engine engine(open(), {});
-    Session session(engine);
-    for (const Json& golden : goldens_[name]["turns"]) {
-      Request request = Request::question({}, golden["question"].get<std::string>());
-      request.generation.max_new_tokens = 5;
-      request.generation.temperature = 0.0;
-      request.generation.repetition_penalty = 1.0;
-      const Answer answer = session.ask(request);
-      EXPECT_EQ(answer.prompt_tokens, std::ssize(golden["prompt_ids"])) << kRemake;
-      EXPECT_EQ(Json(answer.token_ids), golden["answer_ids"]) << kRemake;
-      EXPECT_EQ(answer.text, golden["answer"]);
-    }
-  }
-}
+TEST_F(ChatGlm2Test, SessionsAnswerAsThePublishedCode) { expect_turns(kNames); }
 
-TEST_F(ChatGlm2Test, ConvertedModelsAreTheSame) {
-  for (const char* name : kNames) {
-    for (const Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kInt8, Dtype::kInt4}) {
-      SCOPED_TRACE(std::string(name) + " " + dtype_name(dtype));
-      make_model(name);
-      const auto expected = logits_of(open(dtype));
-      fs::remove_all(dir_ / "out");
-      (void)convert_model(model_, dir_ / "out", {.dtypes = {dtype, Dtype::kAuto}});
-      EXPECT_EQ(logits_of(open_model(dir_ / "out")), expected);
-    }
-  }
-}
+TEST_F(ChatGlm2Test, ConvertedModelsAreTheSame) { expect_converted_alike(kNames); }
 
 TEST_F(ChatGlm2Test, TheFamilyNeedsItsKey) {
   make_model(kNames[0]);

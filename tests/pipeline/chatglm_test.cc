@@ -2,11 +2,9 @@
 // (tools/make_chatglm_goldens.py), which of the families a directory is, converted models.
 #include <gmock/gmock.h>
 
-#include "core/json.h"
-#include "pipeline/convert.h"
 #include "pipeline/families.h"
 #include "pipeline/prompt_format.h"
-#include "tests/pipeline/packed_testing.h"
+#include "tests/pipeline/chatglm_testing.h"
 
 namespace reelm::pipeline {
 namespace {
@@ -14,18 +12,13 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr const char* kNames[] = {"chatglm_heads4_bf16", "chatglm_images_f32"};
-constexpr const char* kRemake = "\nmake the goldens again: python tools/make_chatglm_goldens.py";
 
-class ChatGlmTest : public PackedTest {
+class ChatGlmTest : public ChatGlmModelsTest {
  protected:
-  Model open(Dtype dtype = Dtype::kF32) const {
-    return open_model(model_, {.dtypes = {dtype, Dtype::kAuto}, .packed_cache = kNoCache});
-  }
-  const Json goldens_ = read_json_file(test::goldens_dir() / "chatglm/chats.json");
+  ChatGlmTest() : ChatGlmModelsTest("chatglm") {}
 };
 
 TEST_F(ChatGlmTest, ConversationsToldAtOnceAreThePublishedIds) {
-  ASSERT_EQ(goldens_.size(), std::size(kNames));
   for (const char* name : kNames) {
     make_model(name);
     const Model model = open();
@@ -34,42 +27,15 @@ TEST_F(ChatGlmTest, ConversationsToldAtOnceAreThePublishedIds) {
     for (const Json& golden : goldens_[name]["turns"]) {
       messages.push_back(Message::text("user", golden["question"]));
       EXPECT_EQ(Json(model.prompt_format->prompt(model, messages, {}, {})), golden["prompt_ids"])
-          << name << golden.dump() << kRemake;
+          << name << golden.dump() << remake_;
       messages.push_back(Message::text("assistant", golden["answer"]));
     }
   }
 }
 
-TEST_F(ChatGlmTest, SessionsAnswerAsThePublishedCode) {
-  for (const char* name : kNames) {
-    SCOPED_TRACE(name);
-    make_model(name);
-    Engine engine(open(), {});
-    Session session(engine);
-    for (const Json& golden : goldens_[name]["turns"]) {
-      Request request = Request::question({}, golden["question"].get<std::string>());
-      request.generation.max_new_tokens = 5;
-      request.generation.temperature = 0.0;
-      const Answer answer = session.ask(request);
-      EXPECT_EQ(answer.prompt_tokens, std::ssize(golden["prompt_ids"])) << kRemake;
-      EXPECT_EQ(Json(answer.token_ids), golden["answer_ids"]) << kRemake;
-      EXPECT_EQ(answer.text, golden["answer"]);
-    }
-  }
-}
+TEST_F(ChatGlmTest, SessionsAnswerAsThePublishedCode) { expect_turns(kNames); }
 
-TEST_F(ChatGlmTest, ConvertedModelsAreTheSame) {
-  for (const char* name : kNames) {
-    for (const Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kInt8, Dtype::kInt4}) {
-      SCOPED_TRACE(std::string(name) + " " + dtype_name(dtype));
-      make_model(name);
-      const auto expected = logits_of(open(dtype));
-      fs::remove_all(dir_ / "out");
-      (void)convert_model(model_, dir_ / "out", {.dtypes = {dtype, Dtype::kAuto}});
-      EXPECT_EQ(logits_of(open_model(dir_ / "out")), expected);
-    }
-  }
-}
+TEST_F(ChatGlmTest, ConvertedModelsAreTheSame) { expect_converted_alike(kNames); }
 
 TEST_F(ChatGlmTest, TheFamilyIsTheOneWithoutAKey) {
   make_model(kNames[0]);

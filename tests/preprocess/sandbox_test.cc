@@ -2,25 +2,18 @@
 #include "preprocess/sandbox.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <fstream>
-#include <limits>
 #include <sstream>
 #include <thread>
 
 #include "preprocess/patch_reader.h"
-#include "preprocess/sandbox/confine.h"
 #include "preprocess/sandbox/remote_decoder.h"
-#include "preprocess/sandbox/watch.h"
+#include "tests/preprocess/child_process.h"
 #include "tests/preprocess/preprocess_testing.h"
 
 namespace reelm::preprocess {
@@ -30,6 +23,7 @@ using testing::all_frames;
 using testing::clip;
 using testing::error_of;
 using testing::frame_crcs;
+using testing::in_child;
 using testing::read_file;
 using testing::TemporaryFolder;
 
@@ -280,16 +274,6 @@ TEST(Sandbox, NeedsAProcessWithOneThread) {
   other.join();
 }
 
-/// What `fn` returns in a process of its own.
-template <typename Fn>
-int in_child(Fn&& fn) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(fn());
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
 // A shell's ulimit -f counts for shared memory: frames that fit are read, others refused by name,
 // and nobody gets the signal that a file too large ends a process with.
 TEST(Sandbox, AFileSizeLimitBoundsTheFramesNotTheFile) {
@@ -329,182 +313,6 @@ TEST(Sandbox, AFileSizeLimitBoundsTheFramesNotTheFile) {
         return error_of([] { make_memory_file(1001, "copy"); }).code() == ErrorCode::kLimit ? 0 : 1;
       }),
       0);
-}
-
-TEST(Confine, NothingButComputingIsLeft) {
-  int ends[2];
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-  const TemporaryFolder folder;
-  const auto file = folder.write("file", std::string("content"));
-  const int fd = ::open(file.c_str(), O_RDWR);
-  const pid_t parent = ::getpid();
-  // The number of the first thing that was possible; 0: none was.
-  const int possible = in_child([&] {
-    confine_process(ends[1], std::int64_t{1} << 30);
-    const auto refused = [](long result) { return result < 0 && errno == EPERM; };
-    if (!refused(::open("/etc/passwd", O_RDONLY))) return 1;
-    if (!refused(::open((folder.path() / "new").c_str(), O_CREAT | O_RDWR, 0600))) return 2;
-    if (!refused(::socket(AF_INET, SOCK_STREAM, 0))) return 3;
-    if (!refused(::fork())) return 4;
-    char* const none[] = {nullptr};
-    if (!refused(::execve("/bin/true", none, none))) return 5;
-    if (!refused(::kill(parent, 0))) return 6;
-    if (::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
-        MAP_FAILED) {
-      return 7;
-    }
-    if (!refused(::write(fd, "x", 1))) return 8;
-    if (!refused(::pwrite(fd, "x", 1, 0))) return 9;
-    if (!refused(::unlink(file.c_str()))) return 10;
-    if (!refused(::mkdir((folder.path() / "folder").c_str(), 0700))) return 11;
-    if (!refused(::ftruncate(fd, 0))) return 12;
-    char byte;
-    if (::pread(fd, &byte, 1, 0) != 1 || byte != 'c') return 20;  // what it is there for
-    if (::send(ends[1], "x", 1, MSG_NOSIGNAL) != 1) return 21;
-    try {
-      std::thread([] {}).join();
-    } catch (...) {
-      return 22;
-    }
-    return 0;
-  });
-  EXPECT_EQ(possible, 0);
-  EXPECT_EQ(read_file(file).size(), 7u);
-  for (const int end : {ends[0], ends[1], fd}) ::close(end);
-}
-
-TEST(Watch, EndsAProcessThatIsStuckOrAlone) {
-  int ends[2];
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-  EXPECT_EQ(in_child([&] {
-              Watch watch(ends[1]);
-              watch.expect(0.1);
-              ::sleep(60);
-              return 0;
-            }),
-            kStalledExit);
-  EXPECT_EQ(in_child([&] {
-              ::shutdown(ends[0], SHUT_RDWR);
-              Watch watch(ends[1]);
-              ::sleep(60);
-              return 1;
-            }),
-            0);
-  for (const int end : ends) ::close(end);
-}
-
-/// A decoder that was taken over: answers the first request with `answers`.
-template <typename Fn>
-Error against(std::vector<Message> answers, Fn&& use) {
-  int ends[2];
-  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-  const Descriptor theirs(ends[1]);
-  Limits limits;
-  limits.frame_pixels = 10'000;
-  const std::int64_t slot_bytes = frame_slot_bytes(limits);
-  const Descriptor frames = make_memory_file(slot_bytes * 2, "frames");
-  RemoteDecoder decoder(Descriptor{ends[0]}, frames, slot_bytes, "clip", limits);
-  std::thread decoding([&] {  // a long message waits for its reader
-    for (const Message& answer : answers) (void)send_message(theirs.get(), answer);
-    ::shutdown(theirs.get(), SHUT_WR);
-  });
-  const Error error = error_of([&] { use(decoder); });
-  ::shutdown(theirs.get(), SHUT_RDWR);
-  decoding.join();
-  return error;
-}
-
-template <typename... Values>
-Message message(MessageKind kind, const Values&... values) {
-  Message m{.kind = kind, .request = 1};
-  WireWriter out(m);
-  (out.put(values), ...);
-  return m;
-}
-
-TEST(RemoteDecoder, BelievesNothing) {
-  const auto opens = [](RemoteDecoder& d) { d.open(1, nullptr); };
-  const auto indexes = [](RemoteDecoder& d) { d.frame_index(nullptr); };
-  const auto reads = [](RemoteDecoder& d) {
-    d.begin_frames({3}, {});
-    d.next_frame(3, nullptr);
-  };
-  const auto ends = [](RemoteDecoder& d) {
-    d.begin_frames({3}, {});
-    std::vector<std::string> warnings;
-    d.end_frames(nullptr, warnings);
-  };
-  const auto format = [](const Error& e) { return e.code() == ErrorCode::kFormat; };
-  using Kind = MessageKind;
-  const double nan = std::numeric_limits<double>::quiet_NaN();
-  const std::vector<double> times{0, 1}, falling{1, 0}, no_number{0, nan}, gap{0, nan, 1};
-  const std::vector<std::int64_t> three_ticks{0, 1, 2};
-  const std::vector<std::uint8_t> three_keys{1, 0, 0};
-  const std::vector<std::int64_t> ticks{0, 1}, one_tick{0};
-  const std::vector<std::uint8_t> keys{1, 0};
-  const std::uint8_t no = 0;
-
-  EXPECT_EQ(against({}, opens).code(), ErrorCode::kIo);  // gone
-  EXPECT_TRUE(format(against({message(Kind::kInfo)}, opens)));
-  EXPECT_TRUE(format(against({message(Kind::kTable)}, opens)));
-  EXPECT_TRUE(format(against({message(static_cast<Kind>(99))}, opens)));
-  EXPECT_TRUE(format(against({message(Kind::kInfo, 7)}, opens)));
-  // A text, a list, a message longer than it is.
-  EXPECT_TRUE(format(against({message(Kind::kInfo, 1, ~std::uint64_t{0})}, opens)));
-  EXPECT_TRUE(format(against({message(Kind::kTable, std::uint64_t{1} << 61)}, indexes)));
-  EXPECT_TRUE(format(against({message(Kind::kInfo, std::vector<std::uint8_t>(5 << 20))}, opens)));
-  EXPECT_TRUE(format(against({message(Kind::kFailed, -1, std::string_view("x"))}, opens)));
-  EXPECT_TRUE(format(against({message(Kind::kFailed, 1, std::string_view())}, opens)));
-  EXPECT_TRUE(format(against({message(Kind::kDied, SIGSEGV)}, opens)));
-  EXPECT_TRUE(format(against({message(Kind::kInfo, 1, std::string_view("mp4"), nan, 0.0, 0,
-                                      ImageSizes{}, std::uint64_t{0})},
-                             opens)));
-  // No stream that could be the video.
-  EXPECT_TRUE(format(against({message(Kind::kInfo, 1, std::string_view("mp4"), 0.0, 0.0, 0,
-                                      ImageSizes{}, std::uint64_t{0})},
-                             opens)));
-  EXPECT_TRUE(format(against(
-      {message(Kind::kTable, falling, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
-  EXPECT_TRUE(format(against(
-      {message(Kind::kTable, no_number, ticks, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
-  EXPECT_TRUE(format(against(  // sorted, as NaN compares
-      {message(Kind::kTable, gap, three_ticks, three_keys, 2.0, 1.0, no, std::uint64_t{0})},
-      indexes)));
-  EXPECT_TRUE(format(against(
-      {message(Kind::kTable, times, one_tick, keys, 2.0, 1.0, no, std::uint64_t{0})}, indexes)));
-  EXPECT_TRUE(format(against(
-      {message(Kind::kTable, times, ticks, keys, nan, 1.0, no, std::uint64_t{0})}, indexes)));
-  EXPECT_TRUE(
-      format(against({message(Kind::kTable, std::vector<double>(), std::vector<std::int64_t>(),
-                              std::vector<std::uint8_t>(), 0.0, 1.0, no, std::uint64_t{0})},
-                     indexes)));
-  const auto frame = [&](std::uint32_t slot, std::int64_t h, std::int64_t w, std::int64_t index) {
-    FrameHeader header{};
-    header.slot = slot;
-    header.height = h;
-    header.width = w;
-    header.index = index;
-    return format(against({message(Kind::kFrame, header)}, reads));
-  };
-  EXPECT_TRUE(frame(2, 10, 10, 3));
-  EXPECT_TRUE(frame(0, 10, 10, 4));
-  EXPECT_TRUE(frame(0, 0, 10, 3));
-  EXPECT_TRUE(frame(0, 10, -10, 3));
-  EXPECT_TRUE(frame(1, 101, 101, 3));
-  EXPECT_TRUE(frame(1, std::int64_t{1} << 33, std::int64_t{1} << 33, 3));
-  EXPECT_TRUE(format(against({message(Kind::kEnd)}, ends)));
-  // Texts stay one line of a sane length.
-  const auto warns = [](RemoteDecoder& d) {
-    EXPECT_EQ(d.frame_index(nullptr).warnings, std::vector<std::string>{"a [2J"});
-    throw Error(ErrorCode::kCancelled, "");
-  };
-  const std::vector<std::string> escape{"a\x1b[2J"};
-  against({message(Kind::kTable, times, ticks, keys, 2.0, 1.0, no, escape)}, warns);
-  const Error told = against(
-      {message(Kind::kFailed, static_cast<int>(ErrorCode::kLimit), std::string(9000, '\n'))},
-      opens);
-  EXPECT_EQ(told.code(), ErrorCode::kLimit);
-  EXPECT_EQ(std::string(told.what()), std::string(4093, ' ') + "...");
 }
 
 }  // namespace

@@ -303,4 +303,20 @@ GgufModelPaths write_gguf_model(const fs::path& dir, const std::string& name,
   return out;
 }
 
+Checkpoint write_gguf_blocks(const fs::path& path, const Checkpoint& from, DType type) {
+  GgufWriter writer;
+  for (const StoredTensor& tensor : from.tensors()) {
+    if (tensor.shape.size() > 2) continue;
+    const bool whole = tensor.shape.size() == 2 && tensor.shape[1] % 32 == 0;
+    writer.tensor(tensor.name, type_id(whole ? type : tensor.dtype), shape_of(tensor),
+                  whole ? quantized(floats_of(tensor), type) : bytes_of(tensor));
+  }
+  write_file(path, writer.file());
+  std::vector<GgufFile> files;
+  files.push_back(GgufFile::open(path));
+  std::vector<Checkpoint::Renamed> tensors;
+  for (const StoredTensor& tensor : files[0].tensors()) tensors.push_back({tensor});
+  return Checkpoint::from_gguf(std::move(files), std::move(tensors), nullptr);
+}
+
 }  // namespace reelm::test

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/checkpoint.h"
 #include "core/dtype.h"
 
 namespace reelm::test {
@@ -34,5 +35,10 @@ std::vector<std::string> gguf_model_names();
 /// Makes the model of the spec `name` in `dir`, in both layouts.
 GgufModelPaths write_gguf_model(const std::filesystem::path& dir, const std::string& name,
                                 const GgufModelOptions& options = {});
+
+/// Writes `path`, a GGUF file of the tensors of `from` under the names they have: matrices whose
+/// rows are whole blocks as `type` (Q8_0 or Q4_0), others as they are stored, those of more sizes
+/// not at all. The checkpoint views the file.
+Checkpoint write_gguf_blocks(const std::filesystem::path& path, const Checkpoint& from, DType type);
 
 }  // namespace reelm::test

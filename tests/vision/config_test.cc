@@ -2,27 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
-#include "tests/support/scratch_dir.h"
+#include "tests/support/config_testing.h"
 
 namespace reelm::vision::qwen2_vl {
 namespace {
 
-class VisionConfigTest : public testing::ScratchDirTest {
- protected:
-  VisionConfig load(const std::string& text) {
-    write("config.json", text);
-    return load_vision_config(dir_);
-  }
-  std::string error_of(const std::string& text) {
-    try {
-      (void)load(text);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  }
-};
+using VisionConfigTest = testing::ConfigTest<load_vision_config>;
 
 TEST_F(VisionConfigTest, ReadsTheOldLayout) {
   const VisionConfig c = load(R"({"hidden_size": 1536, "vision_config": {"depth": 32,

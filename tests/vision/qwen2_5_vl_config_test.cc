@@ -1,8 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
-#include "tests/support/scratch_dir.h"
+#include "tests/support/config_testing.h"
 #include "vision/qwen2_5_vl/config.h"
 
 namespace reelm::vision::qwen2_5_vl {
@@ -10,20 +9,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class Qwen25VlVisionConfigTest : public testing::ScratchDirTest {
+class Qwen25VlVisionConfigTest : public testing::ConfigTest<load_vision_config> {
  protected:
-  VisionConfig load(const std::string& vision) {
-    write("config.json", R"({"vision_config": {)" + vision + "}}");
-    return load_vision_config(dir_);
-  }
-  std::string error_of(const std::string& vision) {
-    try {
-      (void)load(vision);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  }
+  Qwen25VlVisionConfigTest() : ConfigTest(R"({"vision_config": {)", "}}") {}
 };
 
 // Of Qwen2.5-VL-3B-Instruct.

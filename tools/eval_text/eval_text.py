@@ -40,7 +40,7 @@ def summarise_with_transformers(a, prompts):
     """(text, seconds) for each prompt, without opening the model."""
     sys.path.insert(0, str(HERE.parent))
     import torch
-    from reference import Reference
+    from reference_vl import Reference
 
     torch.set_num_threads(a.threads)
     reference = Reference(a.model, a.dtype)
