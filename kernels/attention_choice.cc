@@ -53,7 +53,7 @@ constexpr std::array kCandidates = {
 // a position apart, so that no prefetcher follows. More rows do that less often. The sets of
 // AVX-512 have the cache for it (1 MB and more): 608 rows instead of 192 took 0.72 to 0.82 of the
 // time in the tiles of AMX, 0.87 to 0.91 without, 0.88 to 0.95 in f32 (1,196 patches of 16 heads,
-// medians of 40 in turns); nothing came of fetching the next keys. Under a causal mask a tile of
+// medians of 40 in turns; fetching the next keys ahead came later). Under a causal mask a tile of
 // many rows computes more above the diagonal: 384 rows 0.91 to 0.97 behind 1,536 keys and more, as
 // fast before.
 constexpr int kFlashRule = 2, kFlashCausalWide = 7, kFlashWide = 8, kDecodeRule = 12;
