@@ -50,7 +50,9 @@ class Taker {
     member_ = &it->second;
     path_.resize(open_.back().path);
     if (!path_.empty()) path_ += '/';
-    path_ += name;
+    // Other names could spell a place that they are not at; nothing is asked for there.
+    const bool plain = !name.empty() && name.find('/') == std::string::npos;
+    path_ += plain ? name : "/";
     return fresh;  // a key that is there twice ends it
   }
   bool end_object() { return leave(); }
@@ -133,8 +135,8 @@ class Taker {
 std::optional<TokenizerJson> take_tokenizer_json(std::string_view text, TokenizerJsonPlaces places,
                                                  const Limits& limits) {
   if (static_cast<std::int64_t>(text.size()) > limits.json_bytes) return std::nullopt;
-  if (text.find('\0') != std::string_view::npos)
-    return std::nullopt;  // the parser would stop there
+  const bool ends_early = text.find('\0') != std::string_view::npos;  // for the parser
+  if (ends_early) return std::nullopt;
   TokenizerJson out;
   Taker taker(places, limits, out);
   if (!Json::sax_parse(text.begin(), text.end(), &taker)) return std::nullopt;

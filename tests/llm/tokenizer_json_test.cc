@@ -21,13 +21,17 @@ std::optional<TokenizerJson> take(std::string_view text, Limits limits = {}) {
 TEST(TokenizerJson, TakesVocabularyAndMergesAndLeavesTheRest) {
   const auto taken = take(R"({"a": [1, {"vocab": {"x": 1}}, -2.5, null],
       "model": {"type": "BPE", "vocab": {"l": 1, "h": 0, "\u0120hl": 2}, "merges": ["h l", ["a", "b c"]]},
-      "vocab": {"model": {"vocab": {"y": 3}}}, "merges": ["z z"], "": true})");
+      "vocab": {"model": {"vocab": {"y": 3}}}, "merges": ["z z"],
+      "": {"model": {"vocab": {"w": 4}, "merges": ["w w"]}},
+      "model/vocab": {"z": 4}, "model/merges": ["y y"]})");
   ASSERT_TRUE(taken.has_value());
   EXPECT_EQ(taken->vocab, (Vocab{{"l", 1}, {"h", 0}, {"\xc4\xa0hl", 2}}));
   EXPECT_EQ(taken->merges, (Merges{{"h", "l"}, {"a", "b c"}}));
   EXPECT_EQ(taken->rest, json::parse(R"({"a": [1, {"vocab": {"x": 1}}, -2.5, null],
       "model": {"type": "BPE", "vocab": {}, "merges": []},
-      "vocab": {"model": {"vocab": {"y": 3}}}, "merges": ["z z"], "": true})"));
+      "vocab": {"model": {"vocab": {"y": 3}}}, "merges": ["z z"],
+      "": {"model": {"vocab": {"w": 4}, "merges": ["w w"]}},
+      "model/vocab": {"z": 4}, "model/merges": ["y y"]})"));
 }
 
 TEST(TokenizerJson, TakesAWholeVocabJson) {
