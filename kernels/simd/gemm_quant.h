@@ -107,7 +107,8 @@ inline void micro_int8(const char* a, int64_t lda, const uint8_t* q, const uint1
 /// points, with those of M rows of activations as bytes. 32-bit with kHasDot8, else 16-bit: at most
 /// 8 * 2 * 15 * 127.
 template <class V, int M, int C>
-inline void sum_halves(const char* a, int64_t lda, const uint8_t* q, typename V::S (&sum)[M][C]) {
+inline __attribute__((always_inline)) void sum_halves(const char* a, int64_t lda, const uint8_t* q,
+                                                      typename V::S (&sum)[M][C]) {
 #pragma GCC unroll 8
   for (int r = 0; r < M; ++r) {
 #pragma GCC unroll 8
