@@ -86,8 +86,8 @@ TEST(TokenizerJson, APlainFileAndOneThatIsReadWholeMakeTheSameTokenizer) {
   TempDir plain, other;
   json root = small_tokenizer();
   plain.write("tokenizer.json", root.dump());
-  const auto& [spelling, id] = *root["model"]["vocab"].items().begin();
-  root["model"]["vocab"][spelling] = id.get<double>();  // 1.0 is an integer, but not plain
+  json& id = root["model"]["vocab"].begin().value();
+  id = id.get<double>();  // 1.0 is an integer, but not plain
   other.write("tokenizer.json", root.dump());
   BpeData a = read_tokenizer_json(plain.path(), {});
   BpeData b = read_tokenizer_json(other.path(), {});
