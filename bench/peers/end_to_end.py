@@ -143,17 +143,16 @@ def main() -> None:
         peers.append(Transformers(args, grid))
     whole = f"the clip, {args.new_tokens} new tokens"
 
-    def stages(ms_of_peer: list[float], ms_of_dtype: list[float]) -> list[tuple[str, float, float]]:
-        return [(f"{whole}, {p.name} / reelm {dtype}", theirs, ms) for p, theirs in zip(peers, ms_of_peer)
-                for dtype, ms in zip(args.dtype, ms_of_dtype)]
+    def rows_of(ms) -> common.Times:
+        return {f"{whole}, {p.name} / reelm {dtype}": ms(p, dtype) for p in peers for dtype in args.dtype}
 
     def peer() -> common.Times:
-        times = [statistics.median(p.run() for _ in range(args.runs)) for p in peers]
-        return {name: ms for name, ms, _ in stages(times, [0.0] * len(args.dtype))}
+        times = {p: statistics.median(p.run() for _ in range(args.runs)) for p in peers}
+        return rows_of(lambda p, _: times[p])
 
     def ours() -> common.Times:
-        times = [reelm(args.model, args.new_tokens, dtype)["totals"]["end_to_end_ms"] for dtype in args.dtype]
-        return {name: ms for name, _, ms in stages([0.0] * len(peers), times)}
+        times = {dtype: reelm(args.model, args.new_tokens, dtype)["totals"]["end_to_end_ms"] for dtype in args.dtype}
+        return rows_of(lambda _, dtype: times[dtype])
 
     rows = common.in_turn(args, peer, ours)
     notes = [note for p in peers for note in dict.fromkeys(p.notes)]
