@@ -212,28 +212,26 @@ Linear WeightReader::linear(const LinearPart& part, const RowOrder& order, bool 
       out += range.count;
     }
   }
-  const std::string packed =
-      part.prefix + "@" + order.name + "." + kernels::compute_type_name(type);
+  const std::string packed = part.prefix + "@" + order.name;
   if (find_packed(packed, rows, part.in_features, type, linear.weight)) return linear;
   const Source from = source(part);
   std::vector<kernels::StoredMatrix> matrices;
   for (const RowRange& range : order.ranges) matrices.push_back(rows_of(from.matrix, range));
-  linear.weight = kernels::PackedMatrix(matrices, type);
-  note(packed, linear.weight, /*from_file=*/false);
+  linear.weight = pack(packed, matrices, type);
   return linear;
 }
 
 Linear WeightReader::gated(const LinearPart& both, kernels::ComputeType type) const {
   REELM_CHECK(both.out_features % 2 == 0);
-  const std::string packed = both.prefix + "*." + kernels::compute_type_name(type);
+  const std::string packed = both.prefix + "*";
   Linear linear;
   if (find_packed(packed, both.out_features, both.in_features, type, linear.weight)) return linear;
   const Source from = source(both);
   const std::int64_t half = both.out_features / 2;
-  linear.weight = kernels::PackedMatrix(
+  linear.weight = pack(
+      packed,
       kernels::gated_parts(rows_of(from.matrix, {0, half}), rows_of(from.matrix, {half, half})),
       type);
-  note(packed, linear.weight, /*from_file=*/false);
   return linear;
 }
 

@@ -41,6 +41,18 @@ TEST_F(ChatGlm2Test, SessionsAnswerAsThePublishedCode) { expect_turns(kNames); }
 
 TEST_F(ChatGlm2Test, ConvertedModelsAreTheSame) { expect_converted_alike(kNames); }
 
+/// Models that were converted keep opening only while their weights keep these names.
+TEST_F(ChatGlm2Test, ConvertedWeightsAreNamedByOrderAndType) {
+  make_model("chatglm2_long_f32");
+  (void)convert_model(model_, dir_ / "out", {.dtypes = {Dtype::kInt8, Dtype::kAuto}});
+  const SafetensorsFile file = SafetensorsFile::open(dir_ / "out" / "model.safetensors");
+  const std::string layer = "transformer.encoder.layers.1.";
+  for (const char* name : {"self_attention.query_key_value@halves.int8", "mlp.dense_h_to_4h*.int8",
+                           "mlp.dense_4h_to_h.int8"}) {
+    EXPECT_NE(file.find(layer + name), nullptr) << name;
+  }
+}
+
 TEST_F(ChatGlm2Test, TheFamilyNeedsItsKey) {
   make_model(kNames[0]);
   EXPECT_STREQ(find_family(model_, "chatglm").name, "ChatGLM2, ChatGLM3");
