@@ -12,10 +12,8 @@ namespace {
 
 using Kind = AttentionKind;
 
-// consteval: a number of rows that is no whole number of row tiles does not compile.
-consteval AttentionCandidate flash(const char* name, std::int64_t rows, std::int64_t keys,
+constexpr AttentionCandidate flash(const char* name, std::int64_t rows, std::int64_t keys,
                                    Dealing dealing = Dealing::kStatic) {
-  if (rows % kAttentionRowsStep != 0) throw "kernels write whole row tiles";
   return {name, Kind::kFlash, {rows, keys}, 0, dealing};
 }
 constexpr AttentionCandidate decode(const char* name, std::int64_t keys,
@@ -32,10 +30,12 @@ constexpr std::array kCandidates = {
     flash("flash-96x64-dynamic", 96, 64, Dealing::kDynamic),
     flash("flash-384x64", 384, 64),
     flash("flash-384x64-dynamic", 384, 64, Dealing::kDynamic),
-    flash("flash-624x64-dynamic", 624, 64, Dealing::kDynamic),
     flash("flash-96x128", 96, kAttentionKeysLong),
     flash("flash-192x128", 192, kAttentionKeysLong),
-    flash("flash-384x128", 384, kAttentionKeysLong),
+    flash("flash-192x128-dynamic", 192, 128, Dealing::kDynamic),
+    flash("flash-384x128", 384, 128),
+    flash("flash-624x128-dynamic", 624, 128, Dealing::kDynamic),
+    flash("flash-1248x128-dynamic", 1248, 128, Dealing::kDynamic),
     decode("decode-512", kDecodeKeys),
     decode("decode-512-affine", 512, Dealing::kAffine),
     decode("decode-512-dynamic", 512, Dealing::kDynamic),
@@ -50,19 +50,26 @@ constexpr std::array kCandidates = {
 // 1.10 and 1.13 times as fast as tiles dealt in advance (1,196 patches, medians of 40).
 //
 // Each tile of rows turns all keys and values into the form that is multiplied, from rows that lie
-// a position apart, so that no prefetcher follows. More rows do that less often. The sets of
-// AVX-512 have the cache for it (1 MB and more): 608 rows instead of 192 took 0.72 to 0.82 of the
-// time in the tiles of AMX, 0.87 to 0.91 without, 0.88 to 0.95 in f32 (1,196 patches of 16 heads,
-// medians of 40 in turns; fetching the next keys ahead came later). Under a causal mask a tile of
-// many rows computes more above the diagonal: 384 rows 0.91 to 0.97 behind 1,536 keys and more, as
-// fast before.
-constexpr int kFlashRule = 2, kFlashCausalWide = 7, kFlashWide = 8, kDecodeRule = 12;
-constexpr bool is_dynamic(int i, std::int64_t rows) {
-  return kCandidates[static_cast<std::size_t>(i)].dealing == Dealing::kDynamic &&
-         kCandidates[static_cast<std::size_t>(i)].tile.rows == rows;
+// a position apart, so that no prefetcher follows. More rows do that less often, and more keys
+// write and read the rows' sums less often. The sets of AVX-512 have the cache for both (1 MB and
+// more): 1,248 rows by 128 keys instead of 192 by 64 took 0.73 of the time in the tiles of AMX,
+// 0.90 and 0.87 without and in f32 (1,196 patches of 16 heads; 2,964 patches 0.55 to 0.67 in
+// tiles). Under a causal mask, 12 heads on 2: 624 by 128 took 0.81 to 0.82 of 192 by 64 behind
+// 2,048 keys in tiles, 0.87 to 0.99 without. A tile's last blocks of rows alone see its last keys,
+// so that it computes little more above the diagonal than a small one.
+//
+// The largest first; the number of keys is the same for all of a set: answers must not depend on
+// how many threads there are.
+constexpr std::array kFlashWide = {13, 12, 10};
+constexpr int kFlashRule = 2, kDecodeRule = 14;
+constexpr bool is_dynamic(int i, std::int64_t rows, std::int64_t keys) {
+  const AttentionCandidate& candidate = kCandidates[static_cast<std::size_t>(i)];
+  return candidate.dealing == Dealing::kDynamic && candidate.tile.rows == rows &&
+         candidate.tile.keys == keys;
 }
-static_assert(is_dynamic(kFlashRule, 192) && is_dynamic(kFlashCausalWide, 384) &&
-              is_dynamic(kFlashWide, 624) && kCandidates[kDecodeRule].kind == Kind::kDecode &&
+static_assert(is_dynamic(kFlashRule, 192, 64) && is_dynamic(kFlashWide[0], 1248, 128) &&
+              is_dynamic(kFlashWide[1], 624, 128) && is_dynamic(kFlashWide[2], 192, 128) &&
+              kCandidates[kDecodeRule].kind == Kind::kDecode &&
               kCandidates[kDecodeRule].chunk_keys == kDecodeKeys);
 
 constexpr auto kNames = [] {
@@ -189,13 +196,16 @@ bool attention_same_bits(const AttentionCandidate& a, const AttentionCandidate& 
 
 int attention_rule(const KernelTable& table, const Sequences& sequences) noexcept {
   if (attention_supports(table, kCandidates[kDecodeRule], sequences)) return kDecodeRule;
-  const AttentionArgs& all = sequences.all;
-  const int wide = all.causal ? kFlashCausalWide : kFlashWide;
+  if (table.width != 16) return kFlashRule;
   // Few large tiles would leave threads without one.
-  const std::int64_t rows = kCandidates[static_cast<std::size_t>(wide)].tile.rows;
-  const std::int64_t tiles = sequences.count * ((sequences.rows() + rows - 1) / rows);
-  const bool enough = tiles * all.kv_heads >= 4 * loop_threads();
-  return table.width == 16 && enough ? wide : kFlashRule;
+  const std::int64_t enough = 4 * loop_threads();
+  for (const int wide : kFlashWide) {
+    const std::int64_t rows = kCandidates[static_cast<std::size_t>(wide)].tile.rows;
+    const std::int64_t tiles = sequences.count * ((sequences.rows() + rows - 1) / rows);
+    const bool skips = sequences.all.causal && wide == kFlashWide.front();
+    if (!skips && tiles * sequences.all.kv_heads >= enough) return wide;
+  }
+  return kFlashWide.back();
 }
 
 int choose_attention(const KernelTable& table, const Sequences& sequences) {

@@ -14,7 +14,8 @@ namespace reelm::kernels::REELM_AVX512_NAMESPACE {
 
 struct TileVec : DotVec {
   static constexpr int kIsa = 4;
-  // What simd/attention.h multiplies with where it finds them.
+  // What simd/attention.h multiplies with where it finds them, in blocks of so many columns.
+  static constexpr int64_t kTileColumns = 32;
   using Tiles = TileScope;
   using Product = TileProduct;
   static S sums(I v) { return sums_of(v); }

@@ -22,6 +22,11 @@ struct Vec {
   // weights, 1 an activation.
   static constexpr int kRowTile = 6;
   static constexpr int kStrip = 2;
+  // Attention's: kTallTile divides 16 (rows are keys of a tile, or elements of a padded head), and
+  // its columns are a block's, a multiple of 8.
+  static constexpr int kTallTile = 4;
+  static constexpr int kTallStrip = 3;
+  static constexpr int64_t kAttentionColumns = 48;
   // Registers of sums per row when only 1, 2 or 3 rows stream the weights: at least 8 in flight
   // hide the 4 cycles of a fused multiply-add at two a cycle.
   static constexpr int strip_for_rows(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : kStrip; }

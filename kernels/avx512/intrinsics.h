@@ -105,21 +105,20 @@ static inline simde__m512i simde_mm512_cvtepi8_epi32(__m128i v) {
   for (int i = 0; i < 16; ++i) out[i] = in[i];
   return simde_mm512_loadu_si512(out);
 }
-// Rounds to nearest even, flushes subnormals, keeps NaN.
-static inline __m256i simde_mm512_cvtneps_pbh(simde__m512 v) {
-  uint32_t in[16];
-  uint16_t out[16];
-  __builtin_memcpy(in, &v, sizeof(in));
-  for (int i = 0; i < 16; ++i) {
+// Rounds to nearest even, flushes subnormals, keeps NaN: b's first.
+static inline simde__m512i simde_mm512_cvtne2ps_pbh(simde__m512 a, simde__m512 b) {
+  uint32_t in[32];
+  uint16_t out[32];
+  __builtin_memcpy(in, &b, sizeof(in) / 2);
+  __builtin_memcpy(in + 16, &a, sizeof(in) / 2);
+  for (int i = 0; i < 32; ++i) {
     const uint32_t magnitude = in[i] & 0x7fffffffu;
     const uint32_t rounded = magnitude > 0x7f800000u   ? in[i] | 0x400000u
                              : magnitude < 0x00800000u ? in[i] & 0x80000000u
                                                        : in[i] + 0x7fffu + (in[i] >> 16 & 1u);
     out[i] = static_cast<uint16_t>(rounded >> 16);
   }
-  __m256i r;
-  __builtin_memcpy(&r, out, sizeof(r));
-  return r;
+  return simde_mm512_loadu_si512(out);
 }
 static inline simde__m512 simde_mm512_cvtph_ps(__m256i v) {
   float out[16];

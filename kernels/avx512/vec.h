@@ -17,6 +17,9 @@ struct Vec {
   // 24 of 32 registers hold sums, 4 a row of a whole panel.
   static constexpr int kRowTile = 6;
   static constexpr int kStrip = 4;
+  static constexpr int kTallTile = 8;
+  static constexpr int kTallStrip = 3;
+  static constexpr int64_t kAttentionColumns = 48;
   static constexpr int strip_for_rows(int) { return kStrip; }
   static constexpr int quant_strip_for_rows(int rows) { return strip_for_rows(rows); }
 

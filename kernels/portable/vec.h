@@ -19,6 +19,9 @@ struct Vec {
   // SSE2 has 16 registers: 12 sums, 2 weights, 1 activation.
   static constexpr int kRowTile = 6;
   static constexpr int kStrip = 2;
+  static constexpr int kTallTile = 4;
+  static constexpr int kTallStrip = 3;
+  static constexpr int64_t kAttentionColumns = 48;
   static constexpr int strip_for_rows(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : kStrip; }
   static constexpr int quant_strip_for_rows(int rows) { return strip_for_rows(rows); }
 

@@ -220,10 +220,10 @@ inline void soften_rows(const AttentionArgs& a, int64_t rows, int64_t begin, int
   const int64_t d = a.head_dim;
   float* top = partial + rows * d;
   for (int64_t r = 0; r < rows; ++r) {
-    int64_t limit = visible_keys<V>(a, r) - begin;
+    int64_t limit = visible_keys(a, r) - begin;
     limit = limit < 0 ? 0 : limit < n ? limit : n;
-    soften_row<V, kMathF32>(scores + r * kAttentionKeys, limit, n, top + r, top + rows + r,
-                            partial + r * d, d);
+    soften_row<V>(scores + r * kAttentionKeys, limit, n, top + r, top + rows + r, partial + r * d,
+                  d);
   }
 }
 
@@ -264,13 +264,26 @@ inline void load_scales(const AttentionArgs& a, int64_t kv_head, int64_t begin, 
   }
 }
 
+/// Rows of q, [rows][head_dim], in units of log 2.
+template <class V>
+inline void scale_queries(const AttentionArgs& a, int64_t kv_head, int64_t rows, float* to) {
+  const int64_t d = a.head_dim, group = a.heads / a.kv_heads;
+  const auto scale = V::set1(a.scale * kLog2E);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* from = a.q + r / group * a.q_row + (kv_head * group + r % group) * a.q_head;
+    for (int64_t i = 0; i < d; i += V::kWidth) {
+      V::store(to + r * d + i, V::mul(V::load(from + i), scale));
+    }
+  }
+}
+
 template <class V>
 void attention_chunk(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
                      float* partial, float* scratch) {
   const int64_t d = a.head_dim;
   const int64_t rows = a.n_q * (a.heads / a.kv_heads);
   const ChunkScratch s = split_chunk_scratch(scratch, d);
-  load_queries<V, kMathF32>(a, kv_head, 0, rows, d, s.q);
+  scale_queries<V>(a, kv_head, rows, s.q);
   for (int64_t i = 0; i < rows * d; i += V::kWidth) V::store(partial + i, V::zero());
   for (int64_t r = 0; r < rows; ++r) {
     partial[rows * d + r] = kMinusInf;   // running maximum

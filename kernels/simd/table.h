@@ -15,13 +15,14 @@ inline constexpr int64_t kBlockK = 256;
 /// Softmax is computed in powers of two.
 inline constexpr float kLog2E = 1.44269504f;
 /// Rows (query position x query head) and keys of one attention tile, where nothing else was
-/// chosen. Other tiles have any multiple of kAttentionRowsStep rows (whole row tiles and cache
-/// lines on every set: a tile's kernels write whole row tiles) and one of these numbers of keys,
-/// which the loops are compiled for.
-inline constexpr int64_t kAttentionRowsStep = 48;
+/// chosen. Other tiles have any number of rows and one of these numbers of keys, which the loops
+/// are compiled for.
 inline constexpr int64_t kAttentionRows = 192;
 inline constexpr int64_t kAttentionKeys = 64;
 inline constexpr int64_t kAttentionKeysLong = 128;
+/// Rows of a tile that are computed at a time, at most: a tile may write room for one row less
+/// than that behind its last.
+inline constexpr int64_t kAttentionColumnsMost = 64;
 struct AttentionTile {
   int64_t rows = kAttentionRows;
   int64_t keys = kAttentionKeys;
@@ -304,9 +305,9 @@ inline constexpr int64_t gemm_scratch_floats(int64_t chunk_rows, int64_t group) 
 }
 inline constexpr int64_t padded_head_dim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 inline constexpr int64_t attention_scratch_floats(AttentionTile tile, int64_t head_dim) {
-  // q, out, scores, running maximum and sum of the rows; k transposed, v, and 8 staged rows.
-  return tile.rows * (2 * padded_head_dim(head_dim) + tile.keys + 2) +
-         (2 * tile.keys + 8) * padded_head_dim(head_dim);
+  // q, out, running maximum and sum of the rows; scores of a block; k, v, and 10 staged rows.
+  return (tile.rows + kAttentionColumnsMost) * (2 * padded_head_dim(head_dim) + 2) +
+         tile.keys * kAttentionColumnsMost + (2 * tile.keys + 10) * padded_head_dim(head_dim);
 }
 /// One chunk's partial result: [rows, head_dim] sums, then the rows' maxima and sums of weights.
 inline constexpr int64_t attention_partial_floats(int64_t rows, int64_t head_dim) {

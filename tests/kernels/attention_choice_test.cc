@@ -57,17 +57,16 @@ std::vector<bf16_t> as_bf16(const std::vector<float>& from) {
   return out;
 }
 
-const std::array kShapes = {Shape{1, 1, 2, 3, 64, true},     Shape{1, 1100, 2, 6, 64, true},
-                            Shape{2, 300, 1, 7, 64, true},   Shape{70, 70, 2, 1, 80, false},
-                            Shape{130, 200, 2, 3, 64, true}, Shape{33, 90, 1, 2, 20, false},
-                            Shape{60, 30, 1, 1, 64, true},   Shape{5, 0, 2, 2, 64, false},
-                            Shape{650, 70, 1, 1, 80, false}, Shape{330, 340, 1, 2, 32, true}};
+const std::array kShapes = {Shape{1, 1, 2, 3, 64, true},       Shape{1, 1100, 2, 6, 64, true},
+                            Shape{2, 300, 1, 7, 64, true},     Shape{70, 70, 2, 1, 80, false},
+                            Shape{130, 200, 2, 3, 64, true},   Shape{33, 90, 1, 2, 20, false},
+                            Shape{60, 30, 1, 1, 64, true},     Shape{5, 0, 2, 2, 64, false},
+                            Shape{1300, 140, 1, 1, 80, false}, Shape{330, 340, 1, 4, 32, true}};
 
 /// A tile that is not full and is not the last writes rows of others; kShapes must have full ones.
 TEST(AttentionCandidates, TheShapesHaveWholeTilesOfEachSize) {
   for (const AttentionCandidate& candidate : attention_candidates()) {
     if (candidate.kind != AttentionKind::kFlash) continue;
-    EXPECT_EQ(candidate.tile.rows % kAttentionRowsStep, 0) << candidate.name;
     EXPECT_TRUE(std::any_of(kShapes.begin(), kShapes.end(), [&](const Shape& s) {
       return s.n_q * s.group > candidate.tile.rows;
     })) << candidate.name;

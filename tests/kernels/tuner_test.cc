@@ -250,12 +250,13 @@ TEST(Tuner, AReportHasAllCandidatesOfAttention) {
   prompt.run();
   std::vector<std::string> seen;
   const std::vector<TuneEntry> entries = tuner.entries();
+  const auto candidate = [](int i) { return attention_candidates()[static_cast<std::size_t>(i)]; };
+  const AttentionCandidate rule = candidate(entries.at(0).rule);
   for (const TuneTiming& timing : entries.at(0).timings) {
-    const auto i = static_cast<std::size_t>(timing.candidate);
-    seen.push_back(attention_candidates()[i].name);
-    const bool flash64 = attention_candidates()[i].kind == AttentionKind::kFlash &&
-                         attention_candidates()[i].tile.keys == 64;
-    EXPECT_EQ(timing.eligible, flash64) << seen.back();
+    const AttentionCandidate each = candidate(timing.candidate);
+    seen.push_back(each.name);
+    const bool adds_alike = each.kind == AttentionKind::kFlash && each.tile.keys == rule.tile.keys;
+    EXPECT_EQ(timing.eligible, adds_alike) << seen.back();
   }
   EXPECT_NE(std::find(seen.begin(), seen.end(), "reference"), seen.end());
   EXPECT_EQ(std::find(seen.begin(), seen.end(), "decode-512"), seen.end());  // 400 rows
