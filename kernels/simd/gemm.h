@@ -240,6 +240,19 @@ inline typename V::F activate(typename V::F v, int activation) {
   }
 }
 
+/// Brings near where `floats` of a row of results go that is stored kResultRowsAhead rows later:
+/// rows of a panel lie far apart, and no prefetcher of a CPU follows. Without it the stores took a
+/// quarter of a product of 1,196 rows in the tiles of AMX, with it products were 1.01 to 1.2 times
+/// as fast. Always inline: see V::prefetch.
+inline constexpr int64_t kResultRowsAhead = 8;
+template <class V>
+[[gnu::always_inline]] inline void fetch_results(const GemmArgs& g, const float* y, int64_t floats,
+                                                 int64_t rows_left) {
+  if (rows_left <= kResultRowsAhead) return;
+  const float* later = y + kResultRowsAhead * g.y_stride;
+  for (int64_t i = 0; i < floats; i += 16) V::prefetch(later + i);
+}
+
 /// y rows = activation(gate + bias) * (up + bias) for the columns of one panel.
 template <class V>
 inline void finish_gated(const GemmArgs& g, const float* sums, int64_t stride, int64_t row0,
@@ -248,6 +261,7 @@ inline void finish_gated(const GemmArgs& g, const float* sums, int64_t stride, i
   for (int64_t r = 0; r < rows; ++r) {
     float* y = g.y + (row0 + r) * g.y_stride + col0 / 2;
     const float* sum = sums + r * stride;
+    fetch_results<V>(g, y, half, rows - r);
     for_each_vector<V>(half, [&](int64_t j, int64_t n) {
       // Sums of a panel's other columns may be loaded here, never stored.
       auto gate = V::load(sum + j), up = V::load(sum + half + j);
@@ -273,6 +287,7 @@ inline void finish_panel(const GemmArgs& g, const float* sums, int64_t row0, int
   for (int64_t r = 0; r < rows; ++r) {
     float* y = g.y + (row0 + r) * g.y_stride + col0;
     const float* sum = sums + r * stride;
+    fetch_results<V>(g, y, cols, rows - r);
     for_each_vector<V>(cols, [&](int64_t j, int64_t n) {
       auto v = V::load(sum + j);
       if (g.bias != nullptr) v = V::add(v, load_upto<V>(g.bias + col0 + j, n));
