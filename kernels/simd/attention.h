@@ -92,6 +92,16 @@ inline TileScratch split_scratch(float* p, AttentionTile tile, int64_t head_dim)
   return s;
 }
 
+/// Some rows of a tile, at most a column for each.
+struct RowBlock {
+  int64_t row;   // the first of them, of all rows of the kv head
+  int64_t rows;  // how many there are
+  float* q;      // its parts of TileScratch
+  float* out;
+  float* top;
+  float* total;
+};
+
 /// Where row `key` of a kv head begins, in elements.
 inline int64_t row_offset(const KvArgs& kv, int64_t kv_head, int64_t key) {
   return kv_head * kv.head + key * kv.row;
@@ -187,20 +197,26 @@ inline void load_values(const AttentionArgs& a, int64_t kv_head, int64_t key0, i
   }
 }
 
-/// Rows [begin, begin + rows) as columns, scaled; zeros in columns that have no row.
+/// Where a row of the block lies in q or in the result, [position][head].
+inline int64_t row_place(const AttentionArgs& a, int64_t kv_head, int64_t row, int64_t position,
+                         int64_t head) {
+  const int64_t group = a.heads / a.kv_heads;
+  return row / group * position + (kv_head * group + row % group) * head;
+}
+
+/// The block's queries as columns, scaled; zeros in columns that have no row.
 template <class V, TileMath kMath>
-inline void load_queries(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t rows,
-                         const TileSizes<V, kMath>& sizes, float* stage, float* to) {
+inline void load_queries(const AttentionArgs& a, int64_t kv_head, const RowBlock& block,
+                         const TileSizes<V, kMath>& sizes, const TileScratch& s) {
   constexpr int64_t kColumns = TileSizes<V, kMath>::kColumns;
-  const int64_t group = a.heads / a.kv_heads, words = sizes.q_words;
+  const int64_t words = sizes.q_words;
   const auto scale = V::set1(a.scale * kLog2E);
   const void* starts[8];
   for (int64_t column = 0; column < kColumns; column += 8) {
-    __builtin_memset(stage, 0, static_cast<unsigned long>(8 * words) * 4);
-    for (int64_t i = 0; i < 8 && column + i < rows; ++i) {
-      const int64_t r = begin + column + i;
-      const float* from = a.q + r / group * a.q_row + (kv_head * group + r % group) * a.q_head;
-      float* row = stage + i * words;
+    __builtin_memset(s.stage, 0, static_cast<unsigned long>(8 * words) * 4);
+    for (int64_t i = 0; i < 8 && column + i < block.rows; ++i) {
+      const float* from = a.q + row_place(a, kv_head, block.row + column + i, a.q_row, a.q_head);
+      float* row = s.stage + i * words;
       for_each_vector<V>(a.head_dim, [&](int64_t d, int64_t n) {
         const auto v = V::mul(load_upto<V>(from + d, n), scale);
         if constexpr (kMath == kMathDot) {
@@ -211,8 +227,8 @@ inline void load_queries(const AttentionArgs& a, int64_t kv_head, int64_t begin,
       });
     }
     for (int64_t word = 0; word < words; word += 8) {
-      for (int i = 0; i < 8; ++i) starts[i] = stage + i * words + word;
-      V::transpose8(starts, to + word * kColumns + column, kColumns);
+      for (int i = 0; i < 8; ++i) starts[i] = s.stage + i * words + word;
+      V::transpose8(starts, block.q + word * kColumns + column, kColumns);
     }
   }
 }
@@ -227,8 +243,8 @@ inline int64_t visible_keys(const AttentionArgs& a, int64_t row) {
 /// c [rows][columns] (+)= a [rows][steps words of `a_row`] times b [steps words][columns]; rows up
 /// to whole tiles. Steps of the tiles of AMX are 16 words.
 template <class V, TileMath kMath>
-inline void multiply_block(const float* a, int64_t a_row, const float* b, float* c, int64_t rows,
-                           int64_t words, bool init) {
+inline void multiply_columns(const float* a, int64_t a_row, const float* b, float* c, int64_t rows,
+                             int64_t words, bool init) {
   constexpr int64_t kColumns = TileSizes<V, kMath>::kColumns;
   if constexpr (kInTiles<V, kMath>) {
     V::multiply({.a = reinterpret_cast<const char*>(a),
@@ -272,58 +288,89 @@ template <class V>
 /// A block's columns into the rows of the result, divided by their sums of weights; zeros for rows
 /// that saw no key.
 template <class V, TileMath kMath>
-inline void store_block(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t rows,
-                        const TileSizes<V, kMath>& sizes, float* out, const float* total,
-                        float* stage) {
+inline void store_block(const AttentionArgs& a, int64_t kv_head, const RowBlock& block,
+                        const TileSizes<V, kMath>& sizes, const TileScratch& s) {
   constexpr int64_t kColumns = TileSizes<V, kMath>::kColumns;
-  const int64_t group = a.heads / a.kv_heads, dp = sizes.dp;
+  const int64_t dp = sizes.dp;
+  if (visible_keys(a, block.row + block.rows - 1) == 0) {  // no tile of keys was for it
+    __builtin_memset(block.out, 0, static_cast<unsigned long>(dp * kColumns) * 4);
+  }
   for (int64_t col = 0; col < kColumns; col += V::kWidth) {
-    const auto sum = V::load(total + col);
+    const auto sum = V::load(block.total + col);
     const auto factor = V::select_less(V::zero(), sum, V::div(V::set1(1.0f), sum), V::zero());
     for (int64_t i = 0; i < dp; ++i) {
-      float* p = out + i * kColumns + col;
+      float* p = block.out + i * kColumns + col;
       V::store(p, V::mul(V::load(p), factor));
     }
   }
   const void* starts[8];
-  for (int64_t column = 0; column < rows; column += 8) {
+  for (int64_t column = 0; column < block.rows; column += 8) {
     for (int64_t i = 0; i < dp; i += 8) {
-      for (int64_t k = 0; k < 8; ++k) starts[k] = out + (i + k) * kColumns + column;
-      V::transpose8(starts, stage + i, dp);
+      for (int64_t k = 0; k < 8; ++k) starts[k] = block.out + (i + k) * kColumns + column;
+      V::transpose8(starts, s.stage + i, dp);
     }
-    for (int64_t k = 0; k < 8 && column + k < rows; ++k) {
-      const int64_t r = begin + column + k;
-      float* to = a.out + r / group * a.out_row + (kv_head * group + r % group) * a.out_head;
+    for (int64_t k = 0; k < 8 && column + k < block.rows; ++k) {
+      float* to = a.out + row_place(a, kv_head, block.row + column + k, a.out_row, a.out_head);
       for_each_vector<V>(a.head_dim, [&](int64_t i, int64_t n) {
-        store_upto<V>(to + i, load_upto<V>(stage + k * dp + i, n), n);
+        store_upto<V>(to + i, load_upto<V>(s.stage + k * dp + i, n), n);
       });
     }
   }
 }
 
+/// A block's rows take in keys [key0, key0 + n), which lie in the scratch.
+template <class V, TileMath kMath, int64_t kKeys>
+inline void attend(const AttentionArgs& a, const RowBlock& block, int64_t key0, int64_t n,
+                   const TileSizes<V, kMath>& sizes, const TileScratch& s) {
+  using Sizes = TileSizes<V, kMath>;
+  constexpr int64_t kColumns = Sizes::kColumns, kKeysAWord = Sizes::kDot ? 2 : 1;
+  constexpr WeightKind kWeights = kMath == kMathDot       ? kWeightPairs
+                                  : kMath == kMathRounded ? kWeightRounded
+                                                          : kWeightF32;
+  const int64_t fewest = visible_keys(a, block.row) - key0;
+  const int64_t most = visible_keys(a, block.row + block.rows - 1) - key0;
+  if (most <= 0) return;
+  const int64_t seen = most < n ? most : n, steps = Sizes::weight_steps(seen);
+  const bool masked = fewest < seen;
+  float limits[kColumns];
+  for (int64_t i = 0; masked && i < kColumns; ++i) {
+    const int64_t row = block.row + (i < block.rows ? i : block.rows - 1);
+    limits[i] = static_cast<float>(visible_keys(a, row) - key0);
+  }
+  multiply_columns<V, kMath>(s.keys, sizes.q_words, block.q, s.scores, seen, sizes.q_words, true);
+  soften_columns<V, kWeights, kColumns>({.scores = s.scores,
+                                         .n = seen,
+                                         .n_pad = steps,
+                                         .limits = masked ? limits : nullptr,
+                                         .top = block.top,
+                                         .total = block.total,
+                                         .sums = key0 == 0 ? nullptr : block.out,
+                                         .sum_rows = sizes.dp});
+  multiply_columns<V, kMath>(s.values, kKeys / kKeysAWord, s.scores, block.out, sizes.dp,
+                             steps / kKeysAWord, key0 == 0);
+}
+
 template <class V, TileMath kMath, int64_t kKeys>
 void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin, int64_t end,
                          float* scratch) {
-  using Sizes = TileSizes<V, kMath>;
-  constexpr int64_t kColumns = Sizes::kColumns;
-  const Sizes sizes(a.head_dim);
+  constexpr int64_t kColumns = TileSizes<V, kMath>::kColumns;
+  const TileSizes<V, kMath> sizes(a.head_dim);
   const TileScratch s = split_scratch(scratch, a.tile, a.head_dim);
   const int64_t blocks = (end - begin + kColumns - 1) / kColumns;
-  const auto rows_of = [&](int64_t block) {
-    const int64_t rows = end - begin - block * kColumns;
-    return rows < kColumns ? rows : kColumns;
+  const auto block_at = [&](int64_t i) {
+    const int64_t left = end - begin - i * kColumns;
+    return RowBlock{.row = begin + i * kColumns,
+                    .rows = left < kColumns ? left : kColumns,
+                    .q = s.q + i * sizes.q_words * kColumns,
+                    .out = s.out + i * sizes.dp * kColumns,
+                    .top = s.top + i * kColumns,
+                    .total = s.total + i * kColumns};
   };
-  const auto q_of = [&](int64_t block) { return s.q + block * sizes.q_words * kColumns; };
-  const auto out_of = [&](int64_t block) { return s.out + block * sizes.dp * kColumns; };
-  for (int64_t block = 0; block < blocks; ++block) {
-    load_queries<V, kMath>(a, kv_head, begin + block * kColumns, rows_of(block), sizes, s.stage,
-                           q_of(block));
-  }
+  for (int64_t i = 0; i < blocks; ++i) load_queries<V, kMath>(a, kv_head, block_at(i), sizes, s);
   for (int64_t i = 0; i < blocks * kColumns; ++i) {
     s.top[i] = kMinusInf;
     s.total[i] = 0.0f;
   }
-  float limits[kColumns];
   const int64_t keys_end = visible_keys(a, end - 1);  // above the diagonal nothing is computed
   for (int64_t key0 = 0; key0 < keys_end; key0 += kKeys) {
     const int64_t n = keys_end - key0 < kKeys ? keys_end - key0 : kKeys;
@@ -333,45 +380,14 @@ void attention_tile_math(const AttentionArgs& a, int64_t kv_head, int64_t begin,
     int64_t next = key0 + n;
     const int64_t near = next + kKeys < keys_end ? next + kKeys : keys_end;
     const int64_t fetched = (kKeys + blocks - 1) / blocks;
-    for (int64_t block = 0; block < blocks; ++block) {
-      for (int64_t i = 0; i < fetched && next < near; ++i) {
+    for (int64_t i = 0; i < blocks; ++i) {
+      for (int64_t k = 0; k < fetched && next < near; ++k) {
         fetch_key_and_value<V>(a, kv_head, next++);
       }
-      const int64_t row = begin + block * kColumns, rows = rows_of(block);
-      const int64_t fewest = visible_keys(a, row) - key0;
-      const int64_t most = visible_keys(a, row + rows - 1) - key0;
-      if (most <= 0) continue;
-      const int64_t seen = most < n ? most : n;
-      const bool masked = fewest < seen;
-      for (int64_t i = 0; masked && i < kColumns; ++i) {
-        limits[i] = static_cast<float>(visible_keys(a, row + (i < rows ? i : rows - 1)) - key0);
-      }
-      multiply_block<V, kMath>(s.keys, sizes.q_words, q_of(block), s.scores, seen, sizes.q_words,
-                               true);
-      const Softened<kColumns> columns = {.scores = s.scores,
-                                          .n = seen,
-                                          .n_pad = Sizes::weight_steps(seen),
-                                          .limits = masked ? limits : nullptr,
-                                          .top = s.top + block * kColumns,
-                                          .total = s.total + block * kColumns,
-                                          .sums = key0 == 0 ? nullptr : out_of(block),
-                                          .sum_rows = sizes.dp};
-      soften_columns<V, kMath == kMathDot       ? kWeightPairs
-                        : kMath == kMathRounded ? kWeightRounded
-                                                : kWeightF32>(columns);
-      constexpr int64_t kKeysAWord = Sizes::kDot ? 2 : 1;
-      multiply_block<V, kMath>(s.values, kKeys / kKeysAWord, s.scores, out_of(block), sizes.dp,
-                               Sizes::weight_steps(seen) / kKeysAWord, key0 == 0);
+      attend<V, kMath, kKeys>(a, block_at(i), key0, n, sizes, s);
     }
   }
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t row = begin + block * kColumns, rows = rows_of(block);
-    if (visible_keys(a, row + rows - 1) == 0) {  // no tile of keys was for it
-      __builtin_memset(out_of(block), 0, static_cast<unsigned long>(sizes.dp * kColumns) * 4);
-    }
-    store_block<V, kMath>(a, kv_head, row, rows, sizes, out_of(block), s.total + block * kColumns,
-                          s.stage);
-  }
+  for (int64_t i = 0; i < blocks; ++i) store_block<V, kMath>(a, kv_head, block_at(i), sizes, s);
 }
 
 template <class V, int64_t kKeys>

@@ -267,10 +267,10 @@ inline void load_scales(const AttentionArgs& a, int64_t kv_head, int64_t begin, 
 /// Rows of q, [rows][head_dim], in units of log 2.
 template <class V>
 inline void scale_queries(const AttentionArgs& a, int64_t kv_head, int64_t rows, float* to) {
-  const int64_t d = a.head_dim, group = a.heads / a.kv_heads;
+  const int64_t d = a.head_dim;
   const auto scale = V::set1(a.scale * kLog2E);
   for (int64_t r = 0; r < rows; ++r) {
-    const float* from = a.q + r / group * a.q_row + (kv_head * group + r % group) * a.q_head;
+    const float* from = a.q + row_place(a, kv_head, r, a.q_row, a.q_head);
     for (int64_t i = 0; i < d; i += V::kWidth) {
       V::store(to + r * d + i, V::mul(V::load(from + i), scale));
     }
@@ -315,10 +315,10 @@ void attention_chunk(const AttentionArgs& a, int64_t kv_head, int64_t begin, int
 
 template <class V>
 void attention_join(const AttentionArgs& a, int64_t kv_head, int64_t chunks, const float* partial) {
-  const int64_t d = a.head_dim, group = a.heads / a.kv_heads, rows = a.n_q * group;
+  const int64_t d = a.head_dim, rows = a.n_q * (a.heads / a.kv_heads);
   const int64_t step = attention_partial_floats(rows, d);
   for (int64_t r = 0; r < rows; ++r) {
-    float* to = a.out + r / group * a.out_row + (kv_head * group + r % group) * a.out_head;
+    float* to = a.out + row_place(a, kv_head, r, a.out_row, a.out_head);
     float top = kMinusInf;
     for (int64_t c = 0; c < chunks; ++c) {
       const float chunk_top = partial[c * step + rows * d + r];
