@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -11,11 +10,12 @@
 #include "core/parallel.h"
 #include "core/throw.h"
 #include "core/trace.h"
-#include "kernels/attention.h"
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
+#include "llm/cached_attention.h"
 #include "llm/chatglm/positions.h"
 #include "llm/chatglm/weights.h"
+#include "llm/decoder_checks.h"
 #include "llm/mrope.h"
 
 namespace reelm::llm::chatglm {
@@ -83,13 +83,7 @@ class ChatGlmDecoder final : public Decoder {
     return rows * (4 * config_.hidden_size + config_.head_dim) +
            tile * (2 * config_.hidden_size + config_.inner_hidden_size);
   }
-  void check_id(TokenId id) const;
   void check_input(const PromptInput& input, const KvCache& cache) const;
-  void check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const;
-  void check_logits(std::int64_t found) const;
-  /// Room in the cache for n more positions; a row of a batch of several is named.
-  static void check_room(std::int64_t n, const KvCache& cache,
-                         std::optional<std::size_t> batch_row = std::nullopt);
   /// Tokens before <sop>, whose place and that of [gMASK] are checked.
   std::int64_t context_length(std::span<const TokenId> ids) const;
   void size_workspace(std::int64_t rows);
@@ -115,6 +109,7 @@ class ChatGlmDecoder final : public Decoder {
   void normalise(const LayerNorm& norm, TensorView<float> x, TensorView<float> normed) const;
 
   const DecoderConfig config_;
+  const DecoderChecks checks_{config_.vocab_size};
   const std::shared_ptr<const Checkpoint> checkpoint_;   // holds word_embeddings' bytes
   const std::shared_ptr<const DecoderWeights> weights_;  // of all replicas
   const kernels::ComputeType type_;
@@ -151,32 +146,8 @@ void ChatGlmDecoder::size_workspace(std::int64_t rows) {
   hidden_ = take(tile, config_.inner_hidden_size);
 }
 
-void ChatGlmDecoder::check_id(TokenId id) const {
-  if (id < 0 || id >= config_.vocab_size) {
-    throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
-                config_.vocab_size);
-  }
-}
-
-void ChatGlmDecoder::check_logits(std::int64_t found) const {
-  if (found != config_.vocab_size) {
-    throw_error(ErrorCode::kInvalidArgument, "logits have room for {}, expected {}", found,
-                config_.vocab_size);
-  }
-}
-
-void ChatGlmDecoder::check_room(std::int64_t n, const KvCache& cache,
-                                std::optional<std::size_t> batch_row) {
-  if (n <= cache.capacity() - cache.length()) return;
-  throw_error(ErrorCode::kLimit,
-              "{}the KV cache is full: {} positions of {} are filled, {} more came",
-              batch_row ? fmt::format("row {} of the batch: ", *batch_row) : "", cache.length(),
-              cache.capacity(), n);
-}
-
 void ChatGlmDecoder::check_input(const PromptInput& input, const KvCache& cache) const {
   const auto n = static_cast<std::int64_t>(input.ids.size());
-  if (n == 0) throw Error(ErrorCode::kInvalidArgument, "the prompt has no tokens");
   if (n > prefill_rows()) {
     throw_error(ErrorCode::kLimit, "the prompt has {} tokens, max_sequence_length is {}", n,
                 prefill_rows());
@@ -187,38 +158,10 @@ void ChatGlmDecoder::check_input(const PromptInput& input, const KvCache& cache)
                 "follows",
                 n, input.prompt_length);
   }
-  if (input.position_ids.rank() != 2 || input.position_ids.size(0) != 3 ||
-      input.position_ids.size(1) != n) {
-    throw_error(ErrorCode::kInvalidArgument, "position_ids must be 3x{} for {} tokens", n, n);
-  }
-  for (const TokenId id : input.ids) check_id(id);
+  checks_.prompt(input);
   if (!input.vision_embeds.empty()) {
     throw_error(ErrorCode::kInvalidArgument, "the prompt has 0 vision tokens, {} rows were given",
                 input.vision_embeds.size(0));
-  }
-}
-
-void ChatGlmDecoder::check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const {
-  const auto n = static_cast<std::int64_t>(rows.size());
-  if (n < 1 || n > prefill_rows()) {
-    throw_error(ErrorCode::kInvalidArgument, "the batch has {} rows, expected 1 to {}", n,
-                prefill_rows());
-  }
-  if (logits.rank() != 2 || logits.size(0) != n) {
-    throw_error(ErrorCode::kInvalidArgument, "logits must be {}x{} for a batch of {}", n,
-                config_.vocab_size, n);
-  }
-  check_logits(logits.size(1));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    check_id(rows[i].token);
-    REELM_CHECK(rows[i].cache != nullptr);
-    for (std::size_t j = 0; j < i; ++j) {
-      if (rows[i].cache == rows[j].cache) {
-        throw_error(ErrorCode::kInvalidArgument,
-                    "rows {} and {} of the batch share a KV cache, expected one each", j, i);
-      }
-    }
-    check_room(1, *rows[i].cache, n > 1 ? std::optional(i) : std::nullopt);
   }
 }
 
@@ -250,9 +193,9 @@ void ChatGlmDecoder::put_position(std::int64_t row, std::int64_t place, std::int
 void ChatGlmDecoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
                              const CancelToken* cancel) {
   check_input(input, cache);
-  if (!logits.empty()) check_logits(logits.numel());
+  if (!logits.empty()) checks_.logits(logits.numel());
   const auto n = static_cast<std::int64_t>(input.ids.size());
-  check_room(n, cache);
+  DecoderChecks::room(n, cache);
   const bool begins = cache.length() == 0;
   const std::int64_t context = begins ? context_length(input.ids) : context_of(cache);
   size_workspace(n);
@@ -270,7 +213,7 @@ void ChatGlmDecoder::prefill(const PromptInput& input, KvCache& cache, TensorVie
 }
 
 void ChatGlmDecoder::step_batch(std::span<const BatchRow> rows, TensorView<float> logits) {
-  check_batch(rows, logits);
+  checks_.batch(rows, logits, prefill_rows());
   size_workspace(std::ssize(rows));
   caches_.resize(rows.size());
   {
@@ -330,24 +273,10 @@ void ChatGlmDecoder::project_qkv(const LayerWeights& layer, std::int64_t index) 
     TraceSpan span("llm.rotary");
     for (const std::int64_t part : {0, 1}) turn(part);  // queries and keys
   }
-  TraceSpan span("llm.kv_write");
-  const std::int64_t rows = n / sequences();
-  if (span.recorded()) {
-    std::int64_t bytes = 2 * n * heads * d * 4;
-    for (const KvCache* cache : caches_) {
-      bytes += rows * cache->shape().bytes_per_position(cache->type()) / cache->shape().num_layers;
-    }
-    span.tell({.shape = {{{"rows", n}, {"kv_heads", heads}, {"head_dim", d}}},
-               .dtype = kv_type_name(caches_.front()->type()),
-               .bytes = bytes});
-  }
   const std::int64_t stride = qkv_.stride(0);
-  float* keys = qkv_.data() + d;
-  for (KvCache* cache : caches_) {
-    cache->write(index, TensorView<float>(keys, {rows, heads, d}, {stride, 3 * d, 1}),
-                 TensorView<float>(keys + d, {rows, heads, d}, {stride, 3 * d, 1}));
-    keys += rows * stride;
-  }
+  const float* keys = qkv_.data() + d;
+  write_kv(caches_, index, {keys, {n, heads, d}, {stride, 3 * d, 1}},
+           {keys + d, {n, heads, d}, {stride, 3 * d, 1}});
 }
 
 void ChatGlmDecoder::attend(std::int64_t index, std::int64_t context, std::int64_t first_row,
@@ -373,23 +302,9 @@ void ChatGlmDecoder::attend_sequence(std::int64_t index, std::int64_t first_row,
                                      bool causal) {
   const std::int64_t heads = config_.num_attention_heads;
   const std::int64_t d = config_.head_dim;
-  const TensorView<const float> q(qkv_.row(first_row), {rows, heads, d},
-                                  {qkv_.stride(0), 3 * d, 1});
-  const TensorView<float> out(attention_.row(to), {rows, heads, d});
   // query_key_layer_scaling_coeff divides the queries and multiplies the scores: it is nothing.
-  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  const kernels::ComputeType math = kernels::attention_math(type_);
-  const auto run = [&](const auto& keys, const auto& values) {
-    kernels::attention(q, keys, values, out, scale, causal, math);
-  };
-  switch (cache.type()) {
-    case KvType::kF32:
-      return run(cache.keys_f32(index, n_k), cache.values_f32(index, n_k));
-    case KvType::kBF16:
-      return run(cache.keys_bf16(index, n_k), cache.values_bf16(index, n_k));
-    case KvType::kInt8:
-      return run(cache.keys_int8(index, n_k), cache.values_int8(index, n_k));
-  }
+  attend_cached({qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), 3 * d, 1}}, cache, index,
+                n_k, {attention_.row(to), {rows, heads, d}}, causal, type_);
 }
 
 void ChatGlmDecoder::finish_layer(const LayerWeights& layer, std::int64_t index,

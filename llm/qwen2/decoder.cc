@@ -1,9 +1,7 @@
 #include "llm/qwen2/decoder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -11,9 +9,10 @@
 #include "core/parallel.h"
 #include "core/throw.h"
 #include "core/trace.h"
-#include "kernels/attention.h"
 #include "kernels/norm.h"
 #include "kernels/rotary.h"
+#include "llm/cached_attention.h"
+#include "llm/decoder_checks.h"
 #include "llm/position_encoding.h"
 #include "llm/qwen2/weights.h"
 
@@ -76,13 +75,7 @@ class Qwen2Decoder final : public Decoder {
            config_.head_dim;
   }
   std::int64_t vision_width() const { return (1 + config_.deepstack_layers) * config_.hidden_size; }
-  void check_id(TokenId id) const;
   void check_input(const PromptInput& input) const;
-  void check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const;
-  void check_logits(std::int64_t found) const;
-  /// Room in the cache for n more positions; a row of a batch of several is named.
-  static void check_room(std::int64_t n, const KvCache& cache,
-                         std::optional<std::size_t> batch_row = std::nullopt);
   void size_workspace(std::int64_t rows);
   void embed_token(TokenId id, float* out) const;
   /// Writes token rows and the first of `vision` to x_; notes which came from there.
@@ -109,6 +102,7 @@ class Qwen2Decoder final : public Decoder {
   }
 
   const DecoderConfig config_;
+  const DecoderChecks checks_{config_.vocab_size};
   const std::shared_ptr<const Checkpoint> checkpoint_;   // holds embed_tokens' bytes
   const std::shared_ptr<const DecoderWeights> weights_;  // of all replicas
   const std::shared_ptr<const PositionEncoding> encoding_;
@@ -150,65 +144,10 @@ void Qwen2Decoder::size_workspace(std::int64_t rows) {
   sin_ = take(config_.head_dim / 2);
 }
 
-void Qwen2Decoder::check_logits(std::int64_t found) const {
-  if (found != config_.vocab_size) {
-    throw_error(ErrorCode::kInvalidArgument, "logits have room for {}, expected {}", found,
-                config_.vocab_size);
-  }
-}
-
-void Qwen2Decoder::check_room(std::int64_t n, const KvCache& cache,
-                              std::optional<std::size_t> batch_row) {
-  if (n <= cache.capacity() - cache.length()) return;
-  throw_error(ErrorCode::kLimit,
-              "{}the KV cache is full: {} positions of {} are filled, {} more came",
-              batch_row ? fmt::format("row {} of the batch: ", *batch_row) : "", cache.length(),
-              cache.capacity(), n);
-}
-
-void Qwen2Decoder::check_batch(std::span<const BatchRow> rows, TensorView<float> logits) const {
-  const auto n = static_cast<std::int64_t>(rows.size());
-  if (n < 1 || n > kPrefillRows) {
-    throw_error(ErrorCode::kInvalidArgument, "the batch has {} rows, expected 1 to {}", n,
-                kPrefillRows);
-  }
-  if (logits.rank() != 2 || logits.size(0) != n) {
-    throw_error(ErrorCode::kInvalidArgument, "logits must be {}x{} for a batch of {}", n,
-                config_.vocab_size, n);
-  }
-  check_logits(logits.size(1));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    check_id(rows[i].token);
-    REELM_CHECK(rows[i].cache != nullptr);
-    for (std::size_t j = 0; j < i; ++j) {
-      if (rows[i].cache == rows[j].cache) {
-        throw_error(ErrorCode::kInvalidArgument,
-                    "rows {} and {} of the batch share a KV cache, expected one each", j, i);
-      }
-    }
-    check_room(1, *rows[i].cache, n > 1 ? std::optional(i) : std::nullopt);
-  }
-}
-
-void Qwen2Decoder::check_id(TokenId id) const {
-  if (id < 0 || id >= config_.vocab_size) {
-    throw_error(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
-                config_.vocab_size);
-  }
-}
-
 void Qwen2Decoder::check_input(const PromptInput& input) const {
-  const auto n = static_cast<std::int64_t>(input.ids.size());
-  if (n == 0) throw Error(ErrorCode::kInvalidArgument, "the prompt has no tokens");
-  if (input.position_ids.rank() != 2 || input.position_ids.size(0) != 3 ||
-      input.position_ids.size(1) != n) {
-    throw_error(ErrorCode::kInvalidArgument, "position_ids must be 3x{} for {} tokens", n, n);
-  }
-  std::int64_t vision = 0;
-  for (const TokenId id : input.ids) {
-    check_id(id);
-    if (is_vision(id)) ++vision;
-  }
+  checks_.prompt(input);
+  const std::int64_t vision =
+      std::count_if(input.ids.begin(), input.ids.end(), [&](TokenId id) { return is_vision(id); });
   const std::int64_t rows = input.vision_embeds.empty() ? 0 : input.vision_embeds.size(0);
   if (rows != vision) {
     throw_error(ErrorCode::kInvalidArgument, "the prompt has {} vision tokens, {} rows were given",
@@ -242,9 +181,9 @@ void Qwen2Decoder::embed(std::span<const TokenId> ids, TensorView<const float> v
 void Qwen2Decoder::prefill(const PromptInput& input, KvCache& cache, TensorView<float> logits,
                            const CancelToken* cancel) {
   check_input(input);
-  if (!logits.empty()) check_logits(logits.numel());
+  if (!logits.empty()) checks_.logits(logits.numel());
   const auto n = static_cast<std::int64_t>(input.ids.size());
-  check_room(n, cache);
+  DecoderChecks::room(n, cache);
   caches_.assign(1, &cache);
   const std::int64_t length_before = cache.length();
   if (length_before == 0) cache.set_prompt_length(std::max(n, input.prompt_length));
@@ -274,7 +213,7 @@ void Qwen2Decoder::prefill(const PromptInput& input, KvCache& cache, TensorView<
 }
 
 void Qwen2Decoder::step_batch(std::span<const BatchRow> rows, TensorView<float> logits) {
-  check_batch(rows, logits);
+  checks_.batch(rows, logits, kPrefillRows);
   const auto n = static_cast<std::int64_t>(rows.size());
   size_workspace(n);
   caches_.resize(rows.size());
@@ -318,23 +257,9 @@ void Qwen2Decoder::project_qkv(const LayerWeights& layer, std::int64_t index,
     kernels::rotary({qkv_.data(), {n, heads + kv_heads, d}, {stride, d, 1}}, cos_, sin_);
     encoding_->scale_queries(position_ids, {qkv_.data(), {n, heads, d}, {stride, d, 1}});
   }
-  TraceSpan span("llm.kv_write");
-  const std::int64_t rows = n / sequences();
-  if (span.recorded()) {
-    std::int64_t bytes = 2 * n * kv_heads * d * 4;
-    for (const KvCache* cache : caches_) {
-      bytes += rows * cache->shape().bytes_per_position(cache->type()) / cache->shape().num_layers;
-    }
-    span.tell({.shape = {{{"rows", n}, {"kv_heads", kv_heads}, {"head_dim", d}}},
-               .dtype = kv_type_name(caches_.front()->type()),
-               .bytes = bytes});
-  }
-  float* keys = qkv_.data() + q_dim();
-  for (KvCache* cache : caches_) {
-    cache->write(index, TensorView<float>(keys, {rows, kv_heads, d}, {stride, d, 1}),
-                 TensorView<float>(keys + kv_dim(), {rows, kv_heads, d}, {stride, d, 1}));
-    keys += rows * stride;
-  }
+  const float* keys = qkv_.data() + q_dim();
+  write_kv(caches_, index, {keys, {n, kv_heads, d}, {stride, d, 1}},
+           {keys + kv_dim(), {n, kv_heads, d}, {stride, d, 1}});
 }
 
 void Qwen2Decoder::attend(std::int64_t index, std::int64_t first_row) {
@@ -352,21 +277,8 @@ void Qwen2Decoder::attend_sequence(std::int64_t index, std::int64_t first_row, s
   const std::int64_t n_k = cache.length() + x_.size(0) / sequences();
   const std::int64_t heads = config_.num_attention_heads;
   const std::int64_t d = config_.head_dim;
-  const TensorView<const float> q(qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), d, 1});
-  const TensorView<float> out(attention_.row(first_row), {rows, heads, d});
-  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
-  const kernels::ComputeType math = kernels::attention_math(type_);
-  const auto run = [&](const auto& keys, const auto& values) {
-    kernels::attention(q, keys, values, out, scale, /*causal=*/true, math);
-  };
-  switch (cache.type()) {
-    case KvType::kF32:
-      return run(cache.keys_f32(index, n_k), cache.values_f32(index, n_k));
-    case KvType::kBF16:
-      return run(cache.keys_bf16(index, n_k), cache.values_bf16(index, n_k));
-    case KvType::kInt8:
-      return run(cache.keys_int8(index, n_k), cache.values_int8(index, n_k));
-  }
+  attend_cached({qkv_.row(first_row), {rows, heads, d}, {qkv_.stride(0), d, 1}}, cache, index, n_k,
+                {attention_.row(first_row), {rows, heads, d}}, /*causal=*/true, type_);
 }
 
 void Qwen2Decoder::feed_forward(const LayerWeights& layer, std::int64_t first_row) {
