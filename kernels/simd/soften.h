@@ -75,30 +75,79 @@ struct Softened {
   int64_t sum_rows;
 };
 
+/// A register's columns of n scores that lie `kColumns` apart: those of keys from `limits` on
+/// become -inf.
+template <class V, int64_t kColumns>
+inline void hide_scores(float* scores, int64_t n, const float* limits) {
+  const auto limit = V::load(limits);
+  for (int64_t j = 0; j < n; ++j) {
+    float* p = scores + j * kColumns;
+    const auto key = V::set1(static_cast<float>(j));
+    V::store(p, V::select_less(key, limit, V::load(p), V::set1(kMinusInf)));
+  }
+}
+
+/// The largest of `top` and of n scores, in each column of a register.
+template <class V, int64_t kColumns>
+inline typename V::F top_of_scores(typename V::F top, const float* scores, int64_t n) {
+  // Four chains: each maximum waits 4 cycles for the one before.
+  typename V::F tops[4] = {top, top, top, top};
+  int64_t j = 0;
+  for (; j + 4 <= n; j += 4) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) tops[i] = V::max(tops[i], V::load(scores + (j + i) * kColumns));
+  }
+  for (; j < n; ++j) tops[0] = V::max(tops[0], V::load(scores + j * kColumns));
+  return V::max(V::max(tops[0], tops[1]), V::max(tops[2], tops[3]));
+}
+
+/// n scores in each column of a register become weights 2^(score - shift), zeros behind them up to
+/// n_pad with kWeightPairs; returns their sums.
+template <class V, WeightKind kKind, int64_t kColumns>
+inline typename V::F weigh_scores(float* scores, int64_t n, int64_t n_pad, typename V::F shift) {
+  const auto weight = [&](int64_t key) {
+    return exp2_ps<V>(V::sub(V::load(scores + key * kColumns), shift));
+  };
+  const auto put = [&](int64_t key, typename V::F w) {
+    V::store(scores + key * kColumns, kKind == kWeightRounded ? V::round_bf16_number(w) : w);
+  };
+  auto sum0 = V::zero(), sum1 = V::zero();
+  int64_t j = 0;
+  for (; j + 2 <= n; j += 2) {
+    const auto w0 = weight(j), w1 = weight(j + 1);
+    sum0 = V::add(sum0, w0);
+    sum1 = V::add(sum1, w1);
+    if constexpr (kKind == kWeightPairs) {
+      V::store(scores + j / 2 * kColumns, V::to_pairs_number(w0, w1));
+    } else {
+      put(j, w0);
+      put(j + 1, w1);
+    }
+  }
+  if (j < n) {
+    const auto w = weight(j);
+    sum0 = V::add(sum0, w);
+    if constexpr (kKind == kWeightPairs) {
+      V::store(scores + j / 2 * kColumns, V::to_pairs_number(w, V::zero()));
+    } else {
+      put(j, w);
+    }
+  }
+  if constexpr (kKind == kWeightPairs) {
+    for (j = (n + 1) / 2; j < n_pad / 2; ++j) V::store(scores + j * kColumns, V::zero());
+  }
+  return V::add(sum0, sum1);
+}
+
 /// Scores of each column become weights: as soften_row(), for all columns, none of which waits for
 /// another.
 template <class V, WeightKind kKind, int64_t kColumns>
 inline void soften_columns(const Softened<kColumns>& a) {
   for (int64_t col = 0; col < kColumns; col += V::kWidth) {
     float* scores = a.scores + col;
-    if (a.limits != nullptr) {
-      const auto limit = V::load(a.limits + col);
-      for (int64_t j = 0; j < a.n; ++j) {
-        float* p = scores + j * kColumns;
-        V::store(p, V::select_less(V::set1(static_cast<float>(j)), limit, V::load(p),
-                                   V::set1(kMinusInf)));
-      }
-    }
+    if (a.limits != nullptr) hide_scores<V, kColumns>(scores, a.n, a.limits + col);
     const auto top = V::load(a.top + col);
-    // Four chains: each maximum waits 4 cycles for the one before.
-    typename V::F tops[4] = {top, top, top, top};
-    int64_t j = 0;
-    for (; j + 4 <= a.n; j += 4) {
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) tops[i] = V::max(tops[i], V::load(scores + (j + i) * kColumns));
-    }
-    for (; j < a.n; ++j) tops[0] = V::max(tops[0], V::load(scores + j * kColumns));
-    const auto new_top = V::max(V::max(tops[0], tops[1]), V::max(tops[2], tops[3]));
+    const auto new_top = top_of_scores<V, kColumns>(top, scores, a.n);
     // A column that saw nothing so far has weights of 0 and a maximum of -inf, which nothing may
     // be subtracted from.
     const auto shift = V::select_less(new_top, V::set1(-__FLT_MAX__), V::zero(), new_top);
@@ -108,44 +157,14 @@ inline void soften_columns(const Softened<kColumns>& a) {
     if (V::reduce_max(moved) > 0.0f) {
       const auto factor = exp2_ps<V>(V::sub(top, shift));
       total = V::mul(total, factor);
-      if (a.sums != nullptr) {
-        for (int64_t i = 0; i < a.sum_rows; ++i) {
-          float* p = a.sums + i * kColumns + col;
-          V::store(p, V::mul(V::load(p), factor));
-        }
+      for (int64_t i = 0; a.sums != nullptr && i < a.sum_rows; ++i) {
+        float* p = a.sums + i * kColumns + col;
+        V::store(p, V::mul(V::load(p), factor));
       }
       V::store(a.top + col, new_top);
     }
-    auto sum0 = V::zero(), sum1 = V::zero();
-    const auto weight = [&](int64_t key) {
-      return exp2_ps<V>(V::sub(V::load(scores + key * kColumns), shift));
-    };
-    for (j = 0; j + 2 <= a.n; j += 2) {
-      const auto w0 = weight(j), w1 = weight(j + 1);
-      sum0 = V::add(sum0, w0);
-      sum1 = V::add(sum1, w1);
-      if constexpr (kKind == kWeightPairs) {
-        V::store(scores + j / 2 * kColumns, V::to_pairs_number(w0, w1));
-      } else {
-        const bool round = kKind == kWeightRounded;
-        V::store(scores + j * kColumns, round ? V::round_bf16_number(w0) : w0);
-        V::store(scores + (j + 1) * kColumns, round ? V::round_bf16_number(w1) : w1);
-      }
-    }
-    if (j < a.n) {
-      const auto w = weight(j);
-      sum0 = V::add(sum0, w);
-      if constexpr (kKind == kWeightPairs) {
-        V::store(scores + j / 2 * kColumns, V::to_pairs_number(w, V::zero()));
-      } else {
-        V::store(scores + j * kColumns, kKind == kWeightRounded ? V::round_bf16_number(w) : w);
-      }
-      ++j;
-    }
-    if constexpr (kKind == kWeightPairs) {
-      for (j = (j + 1) / 2; j < a.n_pad / 2; ++j) V::store(scores + j * kColumns, V::zero());
-    }
-    V::store(a.total + col, V::add(total, V::add(sum0, sum1)));
+    const auto sum = weigh_scores<V, kKind, kColumns>(scores, a.n, a.n_pad, shift);
+    V::store(a.total + col, V::add(total, sum));
   }
 }
 
