@@ -68,21 +68,30 @@ inline void dot_keys(const float* q, int64_t d, const char* k, int64_t k_bytes, 
   }
 }
 
-/// All rows against N keys, three rows at a time: 12 sums of 4 keys fill AVX2's registers.
+/// Rows whose sums with 4 keys fill the registers: 24 sums, 4 keys and a query of 32 with AVX-512,
+/// so that the keys of a group of 6 are widened once; 12 of 16 elsewhere.
+template <class V>
+inline constexpr int kScoredRows = V::kWidth == 16 ? 6 : 3;
+
+/// All rows against N keys, kScoredRows at a time.
 template <class V, int N, int kType>
 inline void dot_rows(const float* q, int64_t rows, int64_t d, const char* k, int64_t k_bytes,
                      float* scores, Ahead& ahead) {
-  const int64_t passes = (rows + 2) / 3, lines = (N + passes - 1) / passes;
-  for (int64_t r = 0; r < rows; r += 3) {
-    const float* qr = q + r * d;
-    float* to = scores + r * kAttentionKeys;
-    if (rows - r >= 3) {
-      dot_keys<V, 3, N, kType>(qr, d, k, k_bytes, to, ahead, lines);
-    } else if (rows - r == 2) {
-      dot_keys<V, 2, N, kType>(qr, d, k, k_bytes, to, ahead, lines);
-    } else {
-      dot_keys<V, 1, N, kType>(qr, d, k, k_bytes, to, ahead, lines);
-    }
+  constexpr int kRows = kScoredRows<V>;
+  const int64_t passes = (rows + kRows - 1) / kRows, lines = (N + passes - 1) / passes;
+  int64_t r = 0;
+  const auto take = [&]<int R>() {
+    dot_keys<V, R, N, kType>(q + r * d, d, k, k_bytes, scores + r * kAttentionKeys, ahead, lines);
+    r += R;
+  };
+  while (rows - r >= kRows) take.template operator()<kRows>();
+  if constexpr (kRows > 3) {
+    if (rows - r >= 3) take.template operator()<3>();
+  }
+  if (rows - r == 2) {
+    take.template operator()<2>();
+  } else if (rows - r == 1) {
+    take.template operator()<1>();
   }
 }
 
