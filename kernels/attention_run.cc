@@ -11,8 +11,7 @@ namespace reelm::kernels {
 namespace {
 
 const char* elements_from(const void* data, int type, std::int64_t offset) {
-  const std::int64_t element = type == kElementF32 ? 4 : type == kElementBf16 ? 2 : 1;
-  return static_cast<const char*>(data) + offset * element;
+  return static_cast<const char*>(data) + offset * kv_element_bytes(type);
 }
 
 std::int64_t rows_of(const AttentionArgs& args) { return args.n_q * (args.heads / args.kv_heads); }

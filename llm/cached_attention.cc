@@ -33,10 +33,10 @@ void write_kv(std::span<KvCache* const> caches, std::int64_t layer, TensorView<c
 
 void attend_cached(TensorView<const float> q, const KvCache& cache, std::int64_t layer,
                    std::int64_t n_k, TensorView<float> out, bool causal,
-                   kernels::ComputeType math) {
+                   kernels::ComputeType type) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(q.size(2)));
   const auto run = [&](const auto& keys, const auto& values) {
-    kernels::attention(q, keys, values, out, scale, causal, kernels::attention_math(math));
+    kernels::attention(q, keys, values, out, scale, causal, kernels::attention_math(type));
   };
   switch (cache.type()) {
     case KvType::kF32:

@@ -15,9 +15,9 @@ void write_kv(std::span<KvCache* const> caches, std::int64_t layer, TensorView<c
               TensorView<const float> values);
 
 /// Softmax attention of q [n, heads, head_dim] over the first n_k positions of a layer, with the
-/// usual scale, into `out` of q's sizes. `math` is the type of the weights: see
-/// kernels::attention_math.
+/// usual scale, into `out` of q's sizes. `type` is that of the weights
+/// (kernels::attention_math).
 void attend_cached(TensorView<const float> q, const KvCache& cache, std::int64_t layer,
-                   std::int64_t n_k, TensorView<float> out, bool causal, kernels::ComputeType math);
+                   std::int64_t n_k, TensorView<float> out, bool causal, kernels::ComputeType type);
 
 }  // namespace reelm::llm

@@ -1,13 +1,13 @@
 // Softmax attention over tiles: see kernels/attention.h for what it computes.
 //
 // Prompts: a tile of rows (query positions x the query heads that share a kv head; how many, the
-// rule or the tuner says) goes over the keys in tiles of 64, keeping a running maximum and sum per
-// row (Milakov & Gimelshein 2018; FlashAttention). Within it, V::kAttentionColumns rows at a time
-// are a block, and everything of a block lies on its side: queries, scores, weights and sums have
-// a column for each row, so that maxima and sums over keys are taken register by register, 16 rows
-// at a time with AVX-512, and pairs of weights come out as the second product wants them. What is
-// multiplied from the left, [rows of keys] and [columns of values], is made once for each tile of
-// keys. 1,248 rows take 0.7 MB of the second cache at head_dim 80.
+// rule or the tuner says) goes over the keys in tiles of 64 or 128, keeping a running maximum and
+// sum per row (Milakov & Gimelshein 2018; FlashAttention). Within it, V::kAttentionColumns rows at
+// a time are a block, and everything of a block lies on its side: queries, scores, weights and sums
+// have a column for each row, so that maxima and sums over keys are taken register by register, 16
+// rows at a time with AVX-512, and pairs of weights come out as the second product wants them. What
+// is multiplied from the left, [rows of keys] and [columns of values], is made once for each tile
+// of keys. 1,248 rows take 0.7 MB of the second cache at head_dim 80.
 //
 // How many rows a tile or a block has changes no row's sums; how many keys does: a row's earlier
 // sums are scaled at the end of each tile of keys. Scores are kept in units of log 2, so that
@@ -51,14 +51,10 @@ struct TileSizes {
   static_assert(kAttentionKeys % kTogether == 0 && 16 % kTogether == 0);
 
   explicit TileSizes(int64_t d)
-      : head_dim(d),
-        dp(padded_head_dim(d)),
-        q_steps(kInTiles<V, kMath> ? (d + 31) / 32 * 32 : dp),
-        q_words(kDot ? q_steps / 2 : q_steps) {}
-  const int64_t head_dim;
+      : dp(padded_head_dim(d)),
+        q_words((kInTiles<V, kMath> ? (d + 31) / 32 * 32 : dp) / (kDot ? 2 : 1)) {}
   const int64_t dp;       // rows of values and of sums
-  const int64_t q_steps;  // elements of a key: whole steps of the product
-  const int64_t q_words;
+  const int64_t q_words;  // of a key or a query: whole steps of the product
 
   /// Keys up to whole steps of the product with values; what lies behind n weighs nothing.
   static int64_t weight_steps(int64_t n) {
@@ -136,7 +132,7 @@ inline void load_row(const KvArgs& kv, int type, int64_t kv_head, int64_t key, i
 template <class V, TileMath kMath>
 inline void load_keys(const AttentionArgs& a, int64_t kv_head, int64_t key0, int64_t n,
                       const TileSizes<V, kMath>& sizes, const TileScratch& s) {
-  const int64_t element = a.kv_type == kElementF32 ? 4 : a.kv_type == kElementBf16 ? 2 : 1;
+  const int64_t element = kv_element_bytes(a.kv_type);
   const int64_t words = sizes.q_words;
   constexpr int64_t kTogether = TileSizes<V, kMath>::kTogether;
   for (int64_t j = 0; j < (n + kTogether - 1) / kTogether * kTogether; ++j) {
@@ -197,7 +193,7 @@ inline void load_values(const AttentionArgs& a, int64_t kv_head, int64_t key0, i
   }
 }
 
-/// Where a row of the block lies in q or in the result, [position][head].
+/// Where a row of a kv head lies in q or in the result, [position][head].
 inline int64_t row_place(const AttentionArgs& a, int64_t kv_head, int64_t row, int64_t position,
                          int64_t head) {
   const int64_t group = a.heads / a.kv_heads;
@@ -276,7 +272,7 @@ inline void multiply_columns(const float* a, int64_t a_row, const float* b, floa
 template <class V>
 [[gnu::always_inline]] inline void fetch_key_and_value(const AttentionArgs& a, int64_t kv_head,
                                                        int64_t key) {
-  const int64_t element = a.kv_type == kElementF32 ? 4 : a.kv_type == kElementBf16 ? 2 : 1;
+  const int64_t element = kv_element_bytes(a.kv_type);
   const auto* k = static_cast<const char*>(a.k.data) + row_offset(a.k, kv_head, key) * element;
   const auto* v = static_cast<const char*>(a.v.data) + row_offset(a.v, kv_head, key) * element;
   for (int64_t i = 0; i < a.head_dim * element; i += 64) {

@@ -6,9 +6,7 @@
 namespace reelm::kernels {
 
 template <int kType>
-inline constexpr int64_t kElementBytes = kType == kElementF32    ? 4
-                                         : kType == kElementBf16 ? 2
-                                                                 : 1;
+inline constexpr int64_t kElementBytes = kv_element_bytes(kType);
 
 /// Bytes that lie in a row and will be needed soon; fetched line by line.
 struct Ahead {

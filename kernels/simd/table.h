@@ -93,6 +93,11 @@ inline constexpr bool is_ggml_element(int type) {
   return type == kElementQ8_0 || type == kElementQ4_0;
 }
 
+/// Bytes of an element of cached keys or values: f32, bf16 or int8.
+inline constexpr int64_t kv_element_bytes(int type) {
+  return type == kElementF32 ? 4 : type == kElementBf16 ? 2 : 1;
+}
+
 /// Bytes of a block of a quantised type.
 inline constexpr int64_t quant_block_bytes(int type) {
   return type == kElementInt8   ? static_cast<int64_t>(sizeof(Int8Block))

@@ -63,7 +63,7 @@ const std::array kShapes = {Shape{1, 1, 2, 3, 64, true},       Shape{1, 1100, 2,
                             Shape{60, 30, 1, 1, 64, true},     Shape{5, 0, 2, 2, 64, false},
                             Shape{1300, 140, 1, 1, 80, false}, Shape{330, 340, 1, 4, 32, true}};
 
-/// A tile that is not full and is not the last writes rows of others; kShapes must have full ones.
+/// What one tile leaves behind for the next shows in full ones only.
 TEST(AttentionCandidates, TheShapesHaveWholeTilesOfEachSize) {
   for (const AttentionCandidate& candidate : attention_candidates()) {
     if (candidate.kind != AttentionKind::kFlash) continue;
